@@ -1,0 +1,1 @@
+"""Hugging Face folders: weights, config, tokenizer, card."""
