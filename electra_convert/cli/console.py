@@ -1,0 +1,180 @@
+"""The only place that knows a terminal: which stream, whether colour, whether anything may move.
+
+Results go to stdout, everything about the run to stderr. Colour is decided per stream, once, in the order
+`--color`, NO_COLOR, FORCE_COLOR, TERM=dumb, is it a terminal; it never carries a meaning that words do not.
+Movement is a decision of its own: stderr is a terminal, not dumb, not CI, not `-q`; FORCE_COLOR never moves anything.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO
+
+import click
+
+from electra_convert.cli.endings import Ending
+from electra_convert.errors import EnvironmentFailure
+from electra_convert.notices import Notice
+from electra_convert.progress import Progress, no_progress
+from electra_convert.wording import printable
+
+# By label; what `click.style` takes.
+STYLES: dict[str, dict[str, Any]] = {
+    "error": {"fg": "red", "bold": True},
+    "warning": {"fg": "yellow", "bold": True},
+    "note": {"bold": True},
+    "hint": {"fg": "cyan"},
+}
+
+# Long enough for a traceback's line and a path of any system, short enough for a hostile one.
+LONGEST_LINE = 5000
+
+
+def wants_colour(stream: TextIO, choice: str, environment: Mapping[str, str]) -> bool:
+    """Decide on colour for one stream. `choice` is the value of `--color`: auto, always or never."""
+    if choice != "auto":
+        return choice == "always"
+    if environment.get("NO_COLOR"):
+        return False
+    if environment.get("FORCE_COLOR"):
+        return True
+    return environment.get("TERM") != "dumb" and stream.isatty()
+
+
+def may_move(stream: TextIO, environment: Mapping[str, str]) -> bool:
+    """Decide whether a bar may be drawn and redrawn on a stream."""
+    return stream.isatty() and environment.get("TERM") != "dumb" and not environment.get("CI")
+
+
+class Console:
+    """Where a run's words go.
+
+    `json_for` is the command that was asked for `--json`, if it was: then stdout carries exactly one document.
+    """
+
+    def __init__(self, json_for: str | None = None) -> None:
+        self.debug = False
+        self._json_for = json_for
+        self._answered = False
+        self._started = time.monotonic()
+        self._out, self._err = _safe(sys.stdout), _safe(sys.stderr)
+        self._paragraphs = 0
+        self.choose_colour("auto")
+
+    def choose_colour(self, choice: str) -> None:
+        """Follow `--color`."""
+        self._out_colour = wants_colour(self._out, choice, os.environ)
+        self._err_colour = wants_colour(self._err, choice, os.environ)
+
+    @property
+    def out_is_terminal(self) -> bool:
+        """Whether a person reads the results as they come."""
+        return self._out.isatty()
+
+    def show_result(self, lines: Iterable[str]) -> None:
+        """Write lines to stdout."""
+        if self._paragraphs and self._out.isatty() and self._err.isatty():
+            self._paragraph("")  # both streams are one screen there
+        _write(self._out, "".join(f"{line}\n" for line in lines))
+
+    def answer(self, result: Mapping[str, Any], warnings: Iterable[Notice], *, ok: bool = True) -> None:
+        """Write the one JSON document of a command that came to its end."""
+        self._document(ok, result, [notice.to_json() for notice in warnings], None)
+
+    def show_details(self, lines: Iterable[str]) -> None:
+        """Write lines about the run to stderr."""
+        self._paragraph("".join(f"{line}\n" for line in lines))
+
+    def show_notices(self, notices: Iterable[Notice]) -> None:
+        """Write warnings and notes to stderr, each in full."""
+        for notice in notices:
+            self._labelled(notice.kind, str(notice))
+
+    def show_ending(self, ending: Ending) -> None:
+        """Write why a run failed: words to stderr and, with `--json`, the document to stdout."""
+        if ending.above:
+            self._paragraph("".join(f"{printable(line, LONGEST_LINE)}\n" for line in ending.above))
+        self._labelled("error", str(ending.error))
+        if self._json_for and not self._answered:
+            self._document(False, {}, [], ending.error.to_json())
+
+    @contextmanager
+    def progress(self, *, quiet: bool) -> Iterator[Progress]:
+        """Give a callback that draws a bar on stderr while the work lasts, where a bar may be drawn."""
+        if quiet or not may_move(self._err, os.environ):
+            yield no_progress
+            return
+        from electra_convert.cli.bar import Bar
+
+        bar = Bar(self._err, colour=self._err_colour)
+        try:
+            yield bar
+        finally:
+            bar.close()
+
+    def close(self) -> None:
+        """Flush; what cannot be written any more is dropped, so that the interpreter's own flush stays quiet."""
+        for stream in (self._out, self._err):
+            try:
+                stream.flush()
+            except OSError:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+    def _document(self, ok: bool, result: Mapping[str, Any], warnings: list[Any], error: Any) -> None:
+        import json
+
+        from electra_convert import __version__
+
+        document = {
+            "schema": f"electra-convert/{self._json_for}/1",
+            "version": __version__,
+            "ok": ok,
+            **result,
+            "warnings": warnings,
+            "error": error,
+            "seconds": round(time.monotonic() - self._started, 3),
+        }
+        # Pure ASCII: the same bytes whatever the encoding of stdout.
+        text = json.dumps(document, indent=2, allow_nan=False)
+        self._answered = True
+        _write(self._out, f"{text}\n")
+
+    def _labelled(self, label: str, text: str) -> None:
+        body, gap, hint = text.rpartition("\n\nhint: ")
+        if gap:
+            text = f"{body}\n\n{self._styled('hint')} {hint}"
+        self._paragraph(f"{self._styled(label)} {text}\n")
+
+    def _styled(self, label: str) -> str:
+        return click.style(f"{label}:", **STYLES[label]) if self._err_colour else f"{label}:"
+
+    def _paragraph(self, text: str) -> None:
+        with suppress(
+            OSError, EnvironmentFailure
+        ):  # a run goes on although nobody listens to what it says about itself
+            _write(self._err, text if self._paragraphs == 0 else f"\n{text}")
+        self._paragraphs += 1
+
+
+def _safe(stream: TextIO | None) -> TextIO:
+    """Return a stream that takes any text: names must not fail for an encoding, nor a closed stream stop the work."""
+    if stream is None:
+        return open(os.devnull, "w", encoding="utf-8")
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")  # a "?" would make two names look alike
+    return stream
+
+
+def _write(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise EnvironmentFailure("cannot write", where=stream.name, found=error.strerror or str(error)) from error

@@ -1,0 +1,186 @@
+"""A checkpoint looked at as ELECTRA: its layout, its graph, its trained length, the vocabulary beside it.
+
+What `inspect`, `convert` and `verify` need to know before each does its own work.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from electra_convert.electra.layout import Layout, find_layout
+from electra_convert.electra.mapping import HalfName
+from electra_convert.electra.settings import Given, GraphValues, Settled, settle
+from electra_convert.errors import GraphError
+from electra_convert.notices import Notice, note, warning
+from electra_convert.wording import some
+
+if TYPE_CHECKING:
+    from electra_convert.electra.trained_graph import TrainedGraph
+    from electra_convert.tf1.checkpoint import Checkpoint
+
+POSITIONS = "electra/embeddings/position_embeddings"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSummary:
+    """Which checkpoint it was: as typed, as found, and the little that stands outside of its tensors."""
+
+    path: str
+    prefix: str
+    name: str
+    format: str
+    shards: int
+    step: int | None
+    step_source: str
+    nbytes: int
+    trained_length: int | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the summary as plain data."""
+        return {field: getattr(self, field) for field in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """A checkpoint as ELECTRA."""
+
+    layout: Layout
+    graph: TrainedGraph | None
+    ignored: tuple[str, ...]
+    notices: tuple[Notice, ...]
+
+    def settle(self, half: HalfName, given: Given) -> Settled:
+        """Return the config of a half with the source of every field; see `electra.settings.settle`."""
+        scopes = self.layout.half(half).scopes
+        values = graph_values(self.graph, scopes.body) if self.graph and scopes else None
+        return settle(self.layout, half, given, values)
+
+
+def examine(checkpoint: Checkpoint, ignore: Sequence[str] = ()) -> Examination:
+    """Return what an open checkpoint holds.
+
+    Args:
+        checkpoint: the open checkpoint; no tensor data is read.
+        ignore: patterns (`*`, `?`, `[…]`) of variables to leave out of account.
+
+    Raises:
+        LayoutError: it is no ELECTRA that we know.
+    """
+    shapes = {name: variable.shape for name, variable in checkpoint.variables.items()}
+    ignored = tuple(name for name in shapes if any(fnmatch.fnmatchcase(name, pattern) for pattern in ignore))
+    kept = {name: shape for name, shape in shapes.items() if name not in set(ignored)}
+    layout = find_layout(kept)
+    graph, notices = _read_graph(checkpoint, shapes)
+    notices = [*checkpoint.notices, *notices, *_slot_notices(layout, checkpoint)]
+    if ignored:
+        notices.append(warning("ignored", "variables were left out as asked", found=some(ignored)))
+    return Examination(layout, graph, ignored, tuple(notices))
+
+
+def summarise(path: str, checkpoint: Checkpoint, trained_length: int | None) -> CheckpointSummary:
+    """Return the summary of an open checkpoint; reads `global_step` and nothing else."""
+    step, source = checkpoint.step
+    return CheckpointSummary(
+        path=path,
+        prefix=checkpoint.shown,
+        name=checkpoint.name,
+        format=checkpoint.format,
+        shards=checkpoint.shards,
+        step=step,
+        step_source=source,
+        nbytes=checkpoint.nbytes,
+        trained_length=trained_length,
+    )
+
+
+def graph_values(graph: TrainedGraph, body: str) -> GraphValues | None:
+    """Return what the graph knows of the tower at `body`; None where the tower is not in it."""
+    tower = graph.towers.get(body)
+    if tower is None:
+        return None
+    known = {field: fact for field, fact in tower.settings().items() if fact.value is not None}
+    return GraphValues({field: (fact.value, fact.node) for field, fact in known.items()})
+
+
+def trained_length_of_slots(checkpoint: Checkpoint) -> int | None:
+    """Return one more than the last position that was ever trained, as the optimizer's second moments show it.
+
+    Adam's `adam_v` of a row that no example reached is exactly zero. None without such a slot.
+    """
+    import numpy as np
+
+    stem = POSITIONS + "/"
+    slots = [name for name in checkpoint.variables if name.startswith(stem) and name.endswith("/adam_v")]
+    positions = checkpoint.variables.get(POSITIONS)
+    if not slots or positions is None:
+        return None
+    parts = [checkpoint.read(name) for name in sorted(slots, key=_part_number)]
+    if any(part.ndim != 2 for part in parts):
+        return None
+    trained = [np.any(part != 0, axis=1) for part in parts]
+    rows = positions.shape[0]
+    whole = np.any(trained, axis=0) if all(len(part) == rows for part in trained) else np.concatenate(trained)
+    reached = np.flatnonzero(whole)
+    return int(reached[-1]) + 1 if len(reached) else None
+
+
+def _part_number(name: str) -> int:
+    part = name.split("/")[-2]
+    return int(part[5:]) if part.startswith("part_") and part[5:].isdigit() else 0
+
+
+def find_vocabulary(checkpoint: Checkpoint) -> tuple[Path | None, list[Notice]]:
+    """Return the vocabulary that belongs to a checkpoint: beside it, or where Google's code keeps it.
+
+    `configure_pretraining.py` puts checkpoints into DATA/models/NAME and vocab.txt into DATA; fine-tuned ones go to
+    DATA/models/NAME/finetuning_models/TASK_model_N, their vocabulary to DATA/models/NAME or DATA.
+    """
+    folder = checkpoint.folder
+    if (folder / "vocab.txt").exists():
+        return folder / "vocab.txt", []
+    elsewhere = []
+    parents = folder.resolve().parents
+    if len(parents) > 1 and parents[0].name in {"models", "finetuning_models"}:
+        elsewhere.append(parents[1])
+    if len(parents) > 3 and parents[0].name == "finetuning_models":
+        elsewhere.append(parents[3])
+    for above in elsewhere:
+        if (above / "vocab.txt").exists():
+            found = f"vocab.txt {'two' if above == parents[1] else 'four'} folders up, as Google's code keeps it"
+            return above / "vocab.txt", [
+                warning("vocab-elsewhere", "the vocabulary does not stand beside the checkpoint", found=found,
+                        hint="make sure it is this checkpoint's, or pass --vocab FILE")
+            ]  # fmt: skip
+    return None, []
+
+
+def _read_graph(
+    checkpoint: Checkpoint, shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[TrainedGraph | None, list[Notice]]:
+    if checkpoint.meta is None:
+        return None, []
+    from electra_convert.electra.trained_graph import find_facts
+    from electra_convert.tf1.graph import read_graph
+
+    try:
+        return find_facts(read_graph(checkpoint.meta), shapes), []
+    except GraphError as error:
+        reason = {label: fact for label, fact in error.facts.items() if label != "where"}
+        unusable = warning("graph-unusable", f"graph not usable: {error.message}", file=checkpoint.meta.name, **reason)
+        return None, [unusable]
+
+
+def _slot_notices(layout: Layout, checkpoint: Checkpoint) -> list[Notice]:
+    """Return a note for slots whose shape is not their variable's: harmless, but nothing of it is expected."""
+    odd = []
+    for name in layout.names_of("optimizer"):
+        owner = checkpoint.variables.get(name.rsplit("/", 1)[0])
+        if owner is not None and owner.shape != checkpoint.variables[name].shape:
+            odd.append(name)
+    return (
+        [note("slot-shape", "optimizer slots have another shape than their variable", found=some(odd))] if odd else []
+    )

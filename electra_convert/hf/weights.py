@@ -1,0 +1,295 @@
+"""Writes `model.safetensors` one piece of one tensor at a time, reads it back, and reads one tensor.
+
+The safetensors library needs all tensors in memory to write, and maps the whole file to read: 282 MB of tensors made
+a peak of 303 MB. So the library is the judge of the header, and the values go by plain writes and reads in pieces.
+The bytes are the library's own (`header.py` draws them).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import google_crc32c
+import numpy as np
+
+from electra_convert.atomic import write_failure
+from electra_convert.errors import FolderError, OutputError
+from electra_convert.hf.header import Header, TensorSpec, encode_header, file_order, read_header
+from electra_convert.progress import Meter, Progress, no_progress
+
+# Reading, checksums and writing are no faster in larger pieces (measured), and a signal waits for one piece at most.
+PIECE = 1 << 20
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+Pieces = Callable[[TensorSpec], Iterable[Array]]
+"""Gives a tensor's values in C order, as arrays of its type, or of uint8 for bytes that are little-endian already.
+
+Each array may be of any size, and may be overwritten once the next one is asked for. Called once for writing and once
+more for reading back, in `file_order`."""
+
+# What posix_fallocate says on a file system that knows no reservation; writing will show whether there is space.
+_NO_RESERVATION = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM}
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenWeights:
+    """Bytes and CRC-32C of the file that was written, and the CRC-32C of each tensor's bytes in it."""
+
+    nbytes: int
+    crc32c: int
+    tensors: Mapping[str, int]
+
+
+def weights_nbytes(tensors: Sequence[TensorSpec]) -> int:
+    """Return the size of the file that `write_weights` makes of these tensors."""
+    return len(encode_header(file_order(tensors))) + sum(tensor.nbytes for tensor in tensors)
+
+
+def write_weights(
+    path: Path, tensors: Sequence[TensorSpec], pieces: Pieces, progress: Progress = no_progress
+) -> WrittenWeights:
+    """Write a new file and bring it to the disk.
+
+    Raises OutputError if the disk does not take it, ValueError if `pieces` gives another type or number of bytes
+    than the tensor has; what `pieces` raises passes through.
+    """
+    ordered = file_order(tensors)
+    header = encode_header(ordered)
+    total = len(header) + sum(tensor.nbytes for tensor in ordered)
+    meter = Meter(progress, total, "writing")
+    checksums: dict[str, int] = {}
+    with _NewFile(path, total) as file:
+        file.write(np.frombuffer(header, np.uint8))
+        meter.advance(len(header))
+        for tensor in ordered:
+            crc = 0
+            for piece in _byte_pieces(tensor, pieces):
+                crc = google_crc32c.extend(crc, piece)
+                file.write(piece)
+                meter.advance(piece.nbytes)
+            checksums[tensor.name] = crc
+        file.sync()
+    return WrittenWeights(total, file.crc32c, checksums)
+
+
+def read_back(path: Path, tensors: Sequence[TensorSpec], pieces: Pieces, progress: Progress = no_progress) -> None:
+    """Compare the file with what it was written from, bit for bit.
+
+    Raises OutputError that names the first tensor and byte that differ.
+    """
+    ordered = file_order(tensors)
+    header = encode_header(ordered)
+    total = len(header) + sum(tensor.nbytes for tensor in ordered)
+    meter = Meter(progress, total, "reading back")
+    try:
+        accepted = read_header(path)
+        file = open(path, "rb", buffering=0)  # noqa: SIM115 - closed by the block below
+    except (FolderError, OSError) as error:
+        raise _difference(path, "header", found=str(error), expected="what was written") from error
+    with file:
+        if dict(accepted.tensors) != {tensor.name: tensor for tensor in ordered}:
+            raise _difference(path, "header", found="other names, types or shapes", expected="what was written")
+        buffer = np.empty(PIECE, np.uint8)
+        offset = 0
+        for name, written in _file_pieces(header, ordered, pieces):
+            stored = buffer[: _fill(file, buffer[: written.nbytes])]
+            _require_equal(path, offset, name, stored, written)
+            offset += written.nbytes
+            meter.advance(written.nbytes)
+        size = os.fstat(file.fileno()).st_size
+        if size != total:
+            raise _difference(path, "end of the file", found=f"{size} bytes", expected=f"{total} bytes")
+
+
+class Weights:
+    """A safetensors file open for reading: `tensors` tells what there is, and nothing is loaded before `read`."""
+
+    def __init__(self, path: Path, header: Header, file: FileIO) -> None:
+        self.path = path
+        self.tensors = header.tensors
+        self.metadata = header.metadata
+        self._offsets = header.offsets
+        self._file = file
+
+    def __enter__(self) -> Weights:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def read(self, name: str) -> Array:
+        """Return a whole tensor in its stored type (bfloat16 as `ml_dtypes.bfloat16`), writable and its own.
+
+        Raises FolderError if the file ends before it.
+        """
+        tensor = self.tensors[name]
+        values = np.empty(tensor.nbytes, np.uint8)
+        self._read_into(values, name, 0)
+        return values.view(_stored_dtype(tensor.dtype)).reshape(tensor.shape)
+
+    def chunks(self, name: str) -> Iterator[Array]:
+        """Yield a tensor's bytes as uint8 arrays of at most `PIECE`, each a view of one reused buffer."""
+        nbytes = self.tensors[name].nbytes
+        buffer = np.empty(min(PIECE, nbytes), np.uint8)
+        for start in range(0, nbytes, PIECE):
+            piece = buffer[: nbytes - start]
+            self._read_into(piece, name, start)
+            yield piece
+
+    def _read_into(self, values: Array, name: str, start: int) -> None:
+        offset = self._offsets[name] + start
+        try:
+            self._file.seek(offset)
+            count = _fill(self._file, values)
+        except OSError as error:
+            raise FolderError(
+                "the weights cannot be read", where=f"{self.path}, byte {offset}", tensor=name, found=str(error)
+            ) from error
+        if count < values.nbytes:
+            raise FolderError(
+                "the weights end inside a tensor",
+                where=f"{self.path}, byte {offset}",
+                tensor=name,
+                found=f"{count} bytes",
+                expected=f"{values.nbytes} bytes",
+            )
+
+
+def open_weights(path: str | os.PathLike[str]) -> Weights:
+    """Open a safetensors file; raise FolderError for one that is missing or that the library refuses."""
+    header = read_header(path)
+    return Weights(Path(path), header, open(path, "rb", buffering=0))
+
+
+class _NewFile:
+    """A file being written: reserves its space, counts its CRC-32C, and turns the system's refusals into ours."""
+
+    def __init__(self, path: Path, total: int) -> None:
+        self.crc32c = 0
+        self._path, self._total = path, total
+        with self._refusals():
+            self._file = open(path, "xb", buffering=0)  # noqa: SIM115 - closed by __exit__
+
+    def __enter__(self) -> _NewFile:
+        if hasattr(os, "posix_fallocate"):
+            with self._refusals():
+                try:
+                    os.posix_fallocate(self._file.fileno(), 0, self._total)
+                except OSError as error:
+                    if error.errno not in _NO_RESERVATION:
+                        self._file.close()
+                        raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._refusals():
+            self._file.close()
+
+    def write(self, piece: Array) -> None:
+        """Write all bytes of a flat uint8 array."""
+        self.crc32c = google_crc32c.extend(self.crc32c, piece)
+        rest = piece.data
+        with self._refusals():
+            while rest:
+                # An unbuffered file may take a part only, on a full disk or above 2 GiB.
+                rest = rest[self._file.write(rest) :]
+
+    def sync(self) -> None:
+        """Bring the file to the disk."""
+        with self._refusals():
+            os.fsync(self._file.fileno())
+
+    @contextlib.contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise write_failure(self._path, error, self._total) from error
+
+
+def _file_pieces(header: bytes, ordered: Sequence[TensorSpec], pieces: Pieces) -> Iterator[tuple[str, Array]]:
+    """Yield the whole file in pieces, each with the name of what it belongs to."""
+    for start in range(0, len(header), PIECE):
+        yield "header", np.frombuffer(header, np.uint8)[start : start + PIECE]
+    for tensor in ordered:
+        for piece in _byte_pieces(tensor, pieces):
+            yield tensor.name, piece
+
+
+def _byte_pieces(tensor: TensorSpec, pieces: Pieces) -> Iterator[Array]:
+    """Yield a tensor's bytes as flat uint8 arrays of 1 to `PIECE` bytes; raise ValueError unless they fit it."""
+    count = 0
+    for values in pieces(tensor):
+        if values.dtype.name not in {tensor.dtype, "uint8"}:
+            raise ValueError(f"{tensor.name} is {tensor.dtype}, but a piece of it is {values.dtype.name}")
+        # Free for what is contiguous and little-endian already.
+        flat = np.ascontiguousarray(values, values.dtype.newbyteorder("<")).reshape(-1).view(np.uint8)
+        count += flat.nbytes
+        if count > tensor.nbytes:
+            break
+        for start in range(0, flat.nbytes, PIECE):
+            yield flat[start : start + PIECE]
+    if count != tensor.nbytes:
+        raise ValueError(f"{tensor.name} has {tensor.nbytes} bytes, but its pieces have {count}")
+
+
+def _fill(file: FileIO, values: Array) -> int:
+    """Read until `values` (flat, uint8) is full or the file ends; return the number of bytes."""
+    view = values.data
+    count = 0
+    while count < len(view):
+        got = file.readinto(view[count:])
+        if not got:
+            break
+        count += got
+    return count
+
+
+def _stored_dtype(name: str) -> np.dtype[Any]:
+    if name == "bfloat16":
+        from ml_dtypes import bfloat16
+
+        dtype: np.dtype[Any] = np.dtype(bfloat16)
+    else:
+        dtype = np.dtype(name)
+    little: np.dtype[Any] = dtype.newbyteorder("<")
+    return little
+
+
+def _require_equal(path: Path, offset: int, name: str, stored: Array, written: Array) -> None:
+    if stored.nbytes < written.nbytes:
+        end = offset + stored.nbytes
+        raise _difference(path, name, found=f"end of the file at byte {end}", expected=f"{written.nbytes} bytes more")
+    if not np.array_equal(stored, written):
+        at = int(np.argmax(stored != written))
+        raise _difference(
+            f"{path}, byte {offset + at}", name, found=f"0x{stored[at]:02x}", expected=f"0x{written[at]:02x}"
+        )
+
+
+def _difference(where: str | Path, tensor: str, found: str, expected: str) -> OutputError:
+    return OutputError(
+        "what was read back is not what was written",
+        where=str(where),
+        tensor=tensor,
+        found=found,
+        expected=expected,
+        hint="memory or disk may be faulty; run again, elsewhere if it happens twice",
+    )

@@ -1,0 +1,228 @@
+"""`inspect`: what a checkpoint holds and what can be exported, read from its index and graph alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from electra_convert.conversion import opened
+from electra_convert.electra.config import Origin
+from electra_convert.electra.layout import HALVES, Kind
+from electra_convert.electra.mapping import HalfName, Move
+from electra_convert.electra.settings import Given, Settled, sizes_of
+from electra_convert.errors import InputError, VocabularyError
+from electra_convert.examination import CheckpointSummary, Examination, examine, find_vocabulary, summarise
+from electra_convert.hf.casing import find_casing
+from electra_convert.hf.vocabulary import read_vocabulary
+from electra_convert.notices import Notice
+from electra_convert.planning import FLOATS, Reader, StrPath
+
+if TYPE_CHECKING:
+    from electra_convert.tf1.checkpoint import Checkpoint
+
+KINDS: tuple[Kind, ...] = ("discriminator", "generator", "shared", "task", "optimizer", "known scalar", "unknown")
+
+
+@dataclass(frozen=True, slots=True)
+class HalfView:
+    """One half: its sizes and settings, how much it is, and whether it can be exported."""
+
+    half: HalfName
+    config: Mapping[str, Any]
+    sources: Mapping[str, Origin]
+    parameters: int
+    tensors: int
+    nbytes: int
+    exportable: bool
+    reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the half as plain data."""
+        return {
+            "half": self.half,
+            "exportable": self.exportable,
+            "reason": self.reason or None,
+            "tensors": self.tensors,
+            "parameters": self.parameters,
+            "bytes": self.nbytes,
+            "config": {
+                key: {"value": value, "source": self.sources[key].source, "detail": self.sources[key].detail}
+                for key, value in self.config.items()
+            },
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class VariableView:
+    """One variable and what it is to ELECTRA."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    nbytes: int
+    slices: int
+    kind: Kind
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the variable as plain data."""
+        return {
+            "name": self.name,
+            "dtype": self.dtype,
+            "shape": list(self.shape),
+            "bytes": self.nbytes,
+            "slices": self.slices,
+            "kind": self.kind,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class VocabularyView:
+    """The vocabulary beside the checkpoint: its entries and the casing it shows, or why it cannot be used."""
+
+    entries: int
+    casing: str | None
+    problem: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the vocabulary as plain data."""
+        return {"entries": self.entries, "casing": self.casing, "problem": self.problem}
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a checkpoint holds."""
+
+    checkpoint: CheckpointSummary
+    setup: str
+    halves: tuple[HalfView, ...]
+    variables: tuple[VariableView, ...]
+    vocabulary: VocabularyView | None
+    missing: tuple[str, ...]
+    notices: tuple[Notice, ...]
+
+    @property
+    def counts(self) -> dict[Kind, int]:
+        """How many variables there are of each kind."""
+        return {kind: sum(variable.kind == kind for variable in self.variables) for kind in KINDS}
+
+    @property
+    def optimizer_share(self) -> float:
+        """The optimizer's share of the bytes, from 0 to 1."""
+        total = sum(variable.nbytes for variable in self.variables)
+        slots = sum(variable.nbytes for variable in self.variables if variable.kind == "optimizer")
+        return slots / total if total else 0.0
+
+    @property
+    def warnings(self) -> tuple[Notice, ...]:
+        """The notices that a person may act on."""
+        return tuple(notice for notice in self.notices if notice.kind == "warning")
+
+    @property
+    def notes(self) -> tuple[Notice, ...]:
+        """The notices for the record."""
+        return tuple(notice for notice in self.notices if notice.kind == "note")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the inspection as plain data."""
+        return {
+            "checkpoint": self.checkpoint.to_json(),
+            "setup": self.setup,
+            "halves": [half.to_json() for half in self.halves],
+            "counts": self.counts,
+            "optimizer_share": round(self.optimizer_share, 6),
+            "vocabulary": None if self.vocabulary is None else self.vocabulary.to_json(),
+            "missing": list(self.missing),
+            "variables": [variable.to_json() for variable in self.variables],
+            "notes": [notice.to_json() for notice in self.notes],
+        }
+
+
+def inspect(checkpoint: StrPath | Checkpoint, *, reader: Reader = "auto") -> Inspection:
+    """Return what a checkpoint holds; reads its index and `.meta`, and no tensor but `global_step`.
+
+    Works on an index alone, without its data files.
+
+    >>> from electra_convert import inspect
+    >>> inspection = inspect("fixtures/google/default_small")
+    >>> [(half.half, half.config["hidden_size"]) for half in inspection.halves]
+    [('discriminator', 32), ('generator', 8)]
+
+    Raises:
+        CheckpointError: the files are damaged, or no TensorFlow 1 checkpoint.
+        LayoutError: the checkpoint is another model's.
+    """
+    with opened(checkpoint, reader, data="optional") as source:
+        examination = examine(source)
+        layout = examination.layout
+        halves = tuple(_view(source, examination, name) for name in HALVES)
+        variables = tuple(
+            VariableView(name, its.dtype.name, its.shape, its.nbytes, its.slices, layout.kinds[name])
+            for name, its in source.variables.items()
+        )
+        graph = examination.graph
+        length = graph.trained_length.value if graph and graph.trained_length else None
+        vocabulary, found = _vocabulary(source)
+        return Inspection(
+            checkpoint=summarise(str(checkpoint) if isinstance(checkpoint, str) else source.shown, source, length),
+            setup=layout.setup.told,
+            halves=halves,
+            variables=variables,
+            vocabulary=vocabulary,
+            missing=source.missing,
+            notices=(*examination.notices, *found),
+        )
+
+
+def _view(source: Checkpoint, examination: Examination, name: HalfName) -> HalfView:
+    half = examination.layout.halves[name]
+    try:
+        settled = examination.settle(name, Given())
+    except InputError as error:
+        config = sizes_of(half) if half.whole else {}
+        origins = {key: Origin("shape", "") for key in config}
+        return _half_view(source, name, config, origins, half.moves, error.message)
+    return _settled_view(source, name, settled, half.moves)
+
+
+def _settled_view(source: Checkpoint, name: HalfName, settled: Settled, moves: tuple[Move, ...]) -> HalfView:
+    return _half_view(source, name, settled.config.to_json(), settled.origins, moves, "")
+
+
+def _half_view(
+    source: Checkpoint,
+    name: HalfName,
+    config: Mapping[str, Any],
+    origins: Mapping[str, Origin],
+    moves: tuple[Move, ...],
+    reason: str,
+) -> HalfView:
+    if not reason:
+        strange = sorted({source.variables[move.variable].dtype.name for move in moves} - FLOATS)
+        reason = f"variables of type {', '.join(strange)}" if strange else ""
+    return HalfView(
+        half=name,
+        config=config,
+        sources=origins,
+        parameters=sum(prod(move.variable_shape) for move in moves),
+        tensors=len(moves),
+        nbytes=sum(source.variables[move.variable].nbytes for move in moves),
+        exportable=not reason,
+        reason=reason,
+    )
+
+
+def _vocabulary(source: Checkpoint) -> tuple[VocabularyView | None, list[Notice]]:
+    path, notices = find_vocabulary(source)
+    if path is None:
+        return None, []
+    try:
+        vocabulary = read_vocabulary(path)
+    except VocabularyError as error:
+        return VocabularyView(0, None, error.message), notices
+    casing = find_casing(vocabulary.tokens)
+    told = "cased"
+    if casing.do_lower_case:
+        told = "lower case, accents stripped" if casing.strip_accents else "lower case, accents kept"
+    return VocabularyView(len(vocabulary.tokens), told), notices

@@ -1,0 +1,422 @@
+"""Everything about a conversion that is decided before a byte is written.
+
+Which halves, with which config, type, vocabulary and casing; what is left out and why; what a person should know.
+`--dry-run` ends here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import TYPE_CHECKING, Any, Literal
+
+from electra_convert.electra.hparams import Hparams, parse_hparams
+from electra_convert.electra.layout import HALVES, KNOWN_SCALARS, Kind, Layout
+from electra_convert.electra.mapping import HalfName, Move
+from electra_convert.electra.settings import Given, Settled, config_misfits
+from electra_convert.errors import LayoutError, MappingError, SettingError, UsageError, VocabularyError
+from electra_convert.examination import Examination, examine, find_vocabulary, trained_length_of_slots
+from electra_convert.hf.casing import Casing, find_casing
+from electra_convert.hf.config import read_config
+from electra_convert.hf.files import read_json
+from electra_convert.hf.vocabulary import Vocabulary, check_rows, read_vocabulary
+from electra_convert.notices import Notice, note, warning
+from electra_convert.wording import some
+
+if TYPE_CHECKING:
+    from electra_convert.tf1.checkpoint import Checkpoint
+
+Export = Literal["discriminator", "generator", "both", "available"]
+Reader = Literal["auto", "tensorflow"]
+StrPath = str | os.PathLike[str]
+
+EXPORTS: tuple[Export, ...] = ("discriminator", "generator", "both", "available")
+EXPORT_DTYPES = ("float32", "float16", "bfloat16")
+ACTIVATIONS = ("gelu", "gelu_new", "relu", "tanh", "linear")
+FLOATS = {"float16", "bfloat16", "float32", "float64"}
+
+ENERGY = {
+    True: "it was trained by Electric: its logit is an energy, and its sigmoid is not the chance that a token is fake",
+    None: "it may have been trained by Electric, whose logit is an energy and no probability; names cannot tell",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the user asked for; the keywords of `convert`, which documents them."""
+
+    export: Export = "discriminator"
+    num_attention_heads: int | None = None
+    hidden_act: str | None = None
+    hparams: StrPath | Mapping[str, Any] | None = None
+    config: StrPath | None = None
+    vocab: StrPath | None = None
+    tokenizer: bool = True
+    cased: bool | None = None
+    strip_accents: bool | None = None
+    max_length: int | None = None
+    dtype: str | None = None
+    ignore: Sequence[str] = ()
+    allow_nonfinite: bool = False
+    overwrite: bool = False
+    dry_run: bool = False
+    strict: bool = False
+    verify: bool | None = None
+    reader: Reader = "auto"
+
+    def __post_init__(self) -> None:
+        _refuse_other("export", self.export, EXPORTS)
+        _refuse_other("dtype", self.dtype, (None, *EXPORT_DTYPES))
+        _refuse_other("hidden_act", self.hidden_act, (None, *ACTIVATIONS))
+        _refuse_other("reader", self.reader, ("auto", "tensorflow"))
+        if self.num_attention_heads is not None and self.num_attention_heads < 1:
+            raise UsageError("num_attention_heads is not a head count", found=str(self.num_attention_heads))
+        if not self.tokenizer and (self.vocab, self.cased, self.strip_accents, self.max_length) != (None,) * 4:
+            raise UsageError("no tokenizer is to be written, but something is said about it")
+
+    def flags_for(self, half: HalfName, body: str) -> dict[str, Any]:
+        """Return the given settings of a half.
+
+        Google's override of the head count reaches the tower `electra` only, so with two halves the flag does too;
+        the activation is the same in every tower.
+        """
+        flags: dict[str, Any] = {}
+        if self.num_attention_heads is not None and (self.export == half or body == "electra"):
+            flags["num_attention_heads"] = self.num_attention_heads
+        if self.hidden_act is not None:
+            flags["hidden_act"] = self.hidden_act
+        return flags
+
+
+@dataclass(frozen=True, slots=True)
+class HalfPlan:
+    """One half: its tensors, its config, the type it is exported in."""
+
+    half: HalfName
+    moves: tuple[Move, ...]
+    settled: Settled
+    dtype: str
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the half has."""
+        return sum(prod(move.variable_shape) for move in self.moves)
+
+
+@dataclass(frozen=True, slots=True)
+class Tokenizing:
+    """The vocabulary and casing to write, and the longest input the tokenizer lets pass."""
+
+    vocabulary: Vocabulary
+    casing: Casing
+    max_length: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Variables that are not exported, and why."""
+
+    what: str
+    variables: tuple[str, ...]
+    reason: str
+
+    @property
+    def count(self) -> int:
+        """How many variables."""
+        return len(self.variables)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the group as plain data."""
+        return {"what": self.what, "count": self.count, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionPlan:
+    """What will be written, and what a person should know about it."""
+
+    examination: Examination
+    halves: tuple[HalfPlan, ...]
+    refused: tuple[tuple[HalfName, str], ...]
+    left_out: tuple[LeftOut, ...]
+    tokenizing: Tokenizing | None
+    trained_lengths: Mapping[str, int]
+    scalars: Mapping[str, float]
+    hparams: Hparams | None
+    notices: tuple[Notice, ...]
+
+    @property
+    def trained_length(self) -> int | None:
+        """The longest sequence of the training that any source knows of (a first phase may have been shorter)."""
+        return max(self.trained_lengths.values(), default=None)
+
+
+def plan_conversion(checkpoint: Checkpoint, options: Options) -> ConversionPlan:
+    """Decide what a conversion writes.
+
+    Raises:
+        InputError: the checkpoint, the hparams, the config or the vocabulary is refused.
+        UsageError: given values contradict each other.
+    """
+    examination = examine(checkpoint, options.ignore)
+    layout = examination.layout
+    given = _read_given(options)
+    notices = [*examination.notices, *_hparams_notices(given.hparams)]
+    halves, refused = _plan_halves(checkpoint, examination, options, given)
+    layout.refuse_unknown()
+    for plan in halves:
+        notices += plan.settled.notices
+    tokenizing, found = _plan_tokenizer(checkpoint, examination, options, given.hparams, halves)
+    lengths = _trained_lengths(checkpoint, examination, given.hparams)
+    scalars = {
+        name: float(checkpoint.read(name))
+        for name in layout.names_of("known scalar")
+        if name != "global_step" and not checkpoint.variables[name].shape
+    }
+    notices += [*found, *_dtype_notes(checkpoint, halves), *_scalar_notes(scalars)]
+    notices += _length_notes(lengths, halves) + _energy_warnings(examination, given.hparams, halves)
+    left_out = _left_out(layout, halves, examination.ignored)
+    return ConversionPlan(
+        examination, halves, refused, left_out, tokenizing, lengths, scalars, given.hparams, tuple(notices)
+    )
+
+
+def _plan_halves(
+    checkpoint: Checkpoint, examination: Examination, options: Options, given: Given
+) -> tuple[tuple[HalfPlan, ...], tuple[tuple[HalfName, str], ...]]:
+    wanted = HALVES if options.export in {"both", "available"} else (options.export,)
+    halves, refused = [], []
+    fits = _halves_of_config(examination.layout, wanted, given)
+    for name in wanted:
+        try:
+            half = examination.layout.half(name)
+            body = half.scopes.body if half.scopes else ""
+            own = replace(given, flags=options.flags_for(name, body), config=given.config if name in fits else None)
+            settled = examination.settle(name, own)
+            halves.append(
+                HalfPlan(name, half.moves, settled, _export_dtype(checkpoint, name, half.moves, options.dtype))
+            )
+        except LayoutError as error:
+            if options.export != "available":
+                raise
+            refused.append((name, error.message))
+    if not halves:
+        raise LayoutError("no half can be exported", found=[f"{name}: {reason}" for name, reason in refused])
+    return tuple(halves), tuple(refused)
+
+
+def _halves_of_config(layout: Layout, wanted: Sequence[HalfName], given: Given) -> set[HalfName]:
+    """Return the halves a given config is for: with two halves, those whose sizes it has."""
+    if given.config is None or len(wanted) == 1:
+        return set(wanted)
+    whole = [layout.halves[name] for name in wanted if layout.halves[name].whole]
+    misfits = {half.name: config_misfits(half, given.config) for half in whole}
+    fits = {name for name, found in misfits.items() if not found}
+    if whole and not fits:
+        raise SettingError(
+            "the config has the sizes of neither half",
+            where=given.config_where,
+            found=[f"{key} {value}" for key, value, _ in next(iter(misfits.values()))],
+            expected=[", ".join(f"{key} {size}" for key, _, size in found) for found in misfits.values()],
+            hint="pass a config of one of the halves, or none: sizes are read from the checkpoint",
+        )
+    return fits
+
+
+def _read_given(options: Options) -> Given:
+    config = None if options.config is None else read_config(options.config, SettingError)
+    where = "--config" if options.config is None else os.fspath(options.config)
+    return Given({}, _read_hparams(options.hparams), config, where)
+
+
+def _read_hparams(hparams: StrPath | Mapping[str, Any] | None) -> Hparams | None:
+    """Return hparams from a mapping, a JSON text (its first character is `{`) or a file."""
+    if hparams is None:
+        return None
+    if isinstance(hparams, Mapping):
+        return parse_hparams(dict(hparams), "hparams")
+    text = os.fspath(hparams)
+    if not text.startswith("{"):
+        return parse_hparams(read_json(text, "the hparams", SettingError), text)
+    try:
+        return parse_hparams(json.loads(text), "--hparams")
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise UsageError(
+            "--hparams is not JSON", found=str(error), hint="quote it for the shell, or pass a file"
+        ) from error
+
+
+def _export_dtype(checkpoint: Checkpoint, half: HalfName, moves: Sequence[Move], wanted: str | None) -> str:
+    """Return the type a half is exported in.
+
+    Raises:
+        MappingError: a variable is no float, or the variables are of several types and none was asked for.
+    """
+    stored: dict[str, list[str]] = {}
+    for move in moves:
+        stored.setdefault(checkpoint.variables[move.variable].dtype.name, []).append(move.variable)
+    strange = [(name, dtype) for dtype, names in stored.items() if dtype not in FLOATS for name in names]
+    if strange:
+        raise MappingError(
+            f"a variable of the {half} is not a float",
+            variable=some([name for name, _ in strange]),
+            found=some([dtype for _, dtype in strange]),
+            expected="float32, float16, bfloat16 or float64",
+        )
+    if wanted is None and len(stored) > 1:
+        rarest = min(stored.values(), key=len)
+        raise MappingError(
+            f"the variables of the {half} have several types",
+            found=[f"{len(names)} of {dtype}" for dtype, names in stored.items()],
+            variable=some(rarest),
+            expected="one type",
+            hint="say which to export with --dtype",
+        )
+    dtype = wanted or next(iter(stored))
+    return "float32" if dtype == "float64" else dtype
+
+
+def _plan_tokenizer(
+    checkpoint: Checkpoint,
+    examination: Examination,
+    options: Options,
+    hparams: Hparams | None,
+    halves: Sequence[HalfPlan],
+) -> tuple[Tokenizing | None, list[Notice]]:
+    if not options.tokenizer:
+        return None, []
+    path, notices = (options.vocab, []) if options.vocab is not None else find_vocabulary(checkpoint)
+    if path is None:
+        raise VocabularyError(
+            "no vocabulary was found",
+            where=os.fspath(checkpoint.shown),
+            expected="vocab.txt beside the checkpoint",
+            hint="pass --vocab FILE, or --no-tokenizer",
+        )
+    vocabulary = read_vocabulary(path)
+    config = halves[0].settled.config
+    notices = [*notices, *vocabulary.notices, *check_rows(vocabulary, config.vocab_size)]
+    _refuse_other_special_ids(examination, vocabulary)
+    lower_case = None if options.cased is None else not options.cased
+    casing = find_casing(
+        vocabulary.tokens,
+        lower_case_flag=lower_case,
+        strip_accents_flag=options.strip_accents,
+        lower_case_hparam=None if hparams is None else hparams.do_lower_case,
+    )
+    positions = config.max_position_embeddings
+    if options.max_length is not None and not 1 <= options.max_length <= positions:
+        raise SettingError(
+            "the longest input does not fit the position table",
+            found=f"--max-length {options.max_length}",
+            expected=f"1 to {positions}, the rows of the position embeddings",
+        )
+    return Tokenizing(vocabulary, casing, options.max_length or positions), [*notices, *casing.notices]
+
+
+def _refuse_other_special_ids(examination: Examination, vocabulary: Vocabulary) -> None:
+    """Refuse a vocabulary whose [CLS], [SEP], [MASK] are not the ids the training graph was built with."""
+    if examination.graph is None:
+        return
+    for token, fact in examination.graph.special_ids.items():
+        if vocabulary.ids[token] != fact.value:
+            raise VocabularyError(
+                "the vocabulary is not the one of the training",
+                where=vocabulary.name,
+                found=f"{token} has id {vocabulary.ids[token]}",
+                expected=f"{fact.value}, from the graph (node {fact.node})",
+                hint="pass the vocabulary of the training with --vocab FILE",
+            )
+
+
+def _trained_lengths(checkpoint: Checkpoint, examination: Examination, hparams: Hparams | None) -> dict[str, int]:
+    graph = examination.graph
+    lengths = {
+        "graph": graph.trained_length.value if graph and graph.trained_length else None,
+        "slots": trained_length_of_slots(checkpoint),
+        "hparams": hparams.trained_length if hparams else None,
+    }
+    return {source: length for source, length in lengths.items() if length is not None}
+
+
+def _left_out(layout: Layout, halves: Sequence[HalfPlan], ignored: Sequence[str]) -> tuple[LeftOut, ...]:
+    exported = {move.variable for plan in halves for move in plan.moves}
+    reasons: dict[Kind, tuple[str, str]] = {
+        "discriminator": ("discriminator", "belongs to the discriminator, which was not exported"),
+        "generator": ("generator", "belongs to the generator, which was not exported"),
+        "shared": ("shared", "belongs to both halves, of which none needs it"),
+        "task": ("task heads", "belongs to a fine-tuned head"),
+        "optimizer": ("optimizer slots", "state of the optimizer"),
+    }
+    groups = []
+    for kind, (what, reason) in reasons.items():
+        names = tuple(name for name in layout.names_of(kind) if name not in exported)
+        if names:
+            groups.append(LeftOut(what, names, reason))
+    groups += [LeftOut(name, (name,), KNOWN_SCALARS[name]) for name in layout.names_of("known scalar")]
+    if ignored:
+        groups.append(LeftOut("ignored", tuple(sorted(ignored)), "matches --ignore"))
+    return tuple(groups)
+
+
+def _hparams_notices(hparams: Hparams | None) -> list[Notice]:
+    if hparams is None or not hparams.unknown:
+        return []
+    hint = "a fork may have them; if they change the model, this conversion may be wrong"
+    return [
+        warning("hparams-unknown", "hparams that Google's code does not know", hint=hint, found=some(hparams.unknown))
+    ]
+
+
+def _dtype_notes(checkpoint: Checkpoint, halves: Sequence[HalfPlan]) -> list[Notice]:
+    notes = []
+    for plan in halves:
+        stored = sorted({checkpoint.variables[move.variable].dtype.name for move in plan.moves})
+        if stored != [plan.dtype]:
+            found = f"{' and '.join(stored)}, written as {plan.dtype}"
+            notes.append(note("dtype", f"values of the {plan.half} were rounded", found=found))
+    return notes
+
+
+def _scalar_notes(scalars: Mapping[str, float]) -> list[Notice]:
+    return [note("scalar", "a scalar was left out", variable=name, found=str(value)) for name, value in scalars.items()]
+
+
+def _length_notes(lengths: Mapping[str, int], halves: Sequence[HalfPlan]) -> list[Notice]:
+    positions = halves[0].settled.config.max_position_embeddings
+    longest = max(lengths.values(), default=positions)
+    if longest >= positions:
+        return []
+    found = [f"{length}, {source}" for source, length in lengths.items()]
+    return [
+        note("trained-length", "positions above the trained length were never trained", found=found,
+             expected=f"{positions} rows in the position table")
+    ]  # fmt: skip
+
+
+def is_electric(examination: Examination, hparams: Hparams | None) -> bool | None:
+    """Return whether two towers were trained by Electric; None where neither graph nor hparams tell.
+
+    False also for every other set-up.
+    """
+    if not examination.layout.setup.towers:
+        return False
+    if hparams is not None and hparams.electric is not None:
+        return hparams.electric
+    return examination.graph.electric if examination.graph else None
+
+
+def _energy_warnings(examination: Examination, hparams: Hparams | None, halves: Sequence[HalfPlan]) -> list[Notice]:
+    electric = is_electric(examination, hparams)
+    if electric is False or all(plan.half != "discriminator" for plan in halves):
+        return []
+    hint = "use the logit to rank texts" if electric else "pass --hparams, or keep the .meta file beside the checkpoint"
+    return [warning("energy", "the discriminator's logit may not be a probability", hint=hint, found=ENERGY[electric])]
+
+
+def _refuse_other(name: str, value: object, choices: Sequence[object]) -> None:
+    if value not in choices:
+        told = ", ".join(str(choice) for choice in choices if choice is not None)
+        raise UsageError(f"{name} has no such choice", found=str(value), expected=told)

@@ -1,0 +1,155 @@
+"""What is written down about a conversion: `conversion.json` and the facts of the model card.
+
+The same input, options and versions give the same bytes: no date, no duration, no path, no name of a machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from electra_convert import __version__
+from electra_convert.electra.mapping import ARCHITECTURE
+from electra_convert.hf.card import CardFacts, CardValue
+from electra_convert.notices import Notice
+from electra_convert.planning import ConversionPlan, HalfPlan
+
+if TYPE_CHECKING:
+    from electra_convert.conversion import Verification
+    from electra_convert.hf.folder import FileSum
+    from electra_convert.tf1.checkpoint import Checkpoint
+
+SCHEMA = "electra-convert/conversion/1"
+TOOL = "electra-convert"
+
+
+def record_document(
+    plan: ConversionPlan,
+    half: HalfPlan,
+    checkpoint: Checkpoint,
+    *,
+    tensor_crcs: Mapping[str, int],
+    variable_crcs: Mapping[str, int],
+    files: tuple[FileSum, ...],
+    notices: tuple[Notice, ...],
+    verification: Verification,
+) -> dict[str, Any]:
+    """Return the record of one half."""
+    step, step_source = checkpoint.step
+    return {
+        "schema": SCHEMA,
+        "tool": {"name": TOOL, "version": __version__},
+        "checkpoint": {
+            "name": checkpoint.name,
+            "format": checkpoint.format,
+            "shards": checkpoint.shards,
+            "step": step,
+            "step_source": step_source or None,
+            "files": [_file(file.name, file.nbytes, file.crc32c) for file in checkpoint.source_files()],
+            "vocabulary": _vocabulary(plan),
+        },
+        "setup": plan.examination.layout.setup.name,
+        "half": half.half,
+        "architecture": ARCHITECTURE[half.half],
+        "dtype": half.dtype,
+        "parameters": half.parameters,
+        "config": {
+            key: {
+                "value": value,
+                "source": half.settled.origins[key].source,
+                "detail": half.settled.origins[key].detail,
+            }
+            for key, value in half.settled.config.to_json().items()
+        },
+        "graph": plan.examination.graph is not None,
+        "hparams": plan.hparams.for_the_record() if plan.hparams else None,
+        "trained_length": plan.trained_length,
+        "trained_length_sources": dict(plan.trained_lengths),
+        "tokenizer": _tokenizer(plan),
+        "tensors": [
+            {
+                "tensor": move.tensor,
+                "variable": move.variable,
+                "operation": move.operation.value,
+                "shape": list(move.tensor_shape),
+                "dtype": half.dtype,
+                "crc32c": _hex(tensor_crcs[move.tensor]),
+                "variable_dtype": checkpoint.variables[move.variable].dtype.name,
+                "variable_crc32c": _hex(variable_crcs[move.variable]),
+            }
+            for move in half.moves
+        ],
+        "not_exported": _not_exported(plan, half),
+        "scalars": dict(plan.scalars),
+        "warnings": [
+            {"code": notice.code, "message": notice.message} for notice in notices if notice.kind == "warning"
+        ],
+        "notes": [{"code": notice.code, "message": notice.message} for notice in notices if notice.kind == "note"],
+        "verification": verification.to_json(),
+        "files": [file.to_json() for file in files],
+    }
+
+
+def card_facts(
+    plan: ConversionPlan,
+    half: HalfPlan,
+    checkpoint: Checkpoint,
+    notices: tuple[Notice, ...],
+    verification: Verification,
+) -> CardFacts:
+    """Return what the model card of one half says."""
+    origins = half.settled.origins
+    energy = [f"{notice.message}: {dict(notice.facts)['found']}" for notice in notices if notice.code == "energy"]
+    return CardFacts(
+        checkpoint=checkpoint.name,
+        half=half.half,
+        model_class=ARCHITECTURE[half.half],
+        setup=plan.examination.layout.setup.told,
+        step=checkpoint.step[0],
+        parameters=half.parameters,
+        dtype=half.dtype,
+        values=[CardValue(key, value, origins[key].source) for key, value in half.settled.config.to_json().items()],
+        verification=[verification.text],
+        tool=f"{TOOL} {__version__}",
+        cautions=energy if half.half == "discriminator" else [],
+        tokenizer=plan.tokenizing is not None,
+    )
+
+
+def _not_exported(plan: ConversionPlan, half: HalfPlan) -> list[dict[str, Any]]:
+    """Return every variable that this half's folder does not hold, in groups with a reason."""
+    exported = {move.variable for move in half.moves}
+    groups = [
+        {"reason": f"belongs to the {other.half}", "variables": names}
+        for other in plan.halves
+        if other.half != half.half and (names := sorted({move.variable for move in other.moves} - exported))
+    ]
+    return groups + [{"reason": group.reason, "variables": list(group.variables)} for group in plan.left_out]
+
+
+def _vocabulary(plan: ConversionPlan) -> dict[str, Any] | None:
+    if plan.tokenizing is None:
+        return None
+    vocabulary = plan.tokenizing.vocabulary
+    return _file(vocabulary.name, vocabulary.nbytes, vocabulary.crc32c)
+
+
+def _tokenizer(plan: ConversionPlan) -> dict[str, Any] | None:
+    if plan.tokenizing is None:
+        return None
+    casing = plan.tokenizing.casing
+    return {
+        "entries": len(plan.tokenizing.vocabulary.tokens),
+        "do_lower_case": {"value": casing.do_lower_case, "source": casing.source},
+        "strip_accents": {"value": casing.strip_accents, "source": casing.strip_accents_source},
+        "evidence": casing.evidence,
+        "model_max_length": plan.tokenizing.max_length,
+    }
+
+
+def _file(name: str, nbytes: int, crc: int | None) -> dict[str, Any]:
+    return {"name": name, "bytes": nbytes, "crc32c": None if crc is None else _hex(crc)}
+
+
+def _hex(crc: int) -> str:
+    return f"{crc:08x}"

@@ -1,0 +1,138 @@
+"""The values of a V1 checkpoint: a TensorProto of which one value field is set, and nothing else.
+
+    type           field of TensorProto            how
+    float32        5 float_val                     packed, little-endian: the raw bytes
+    float64        6 double_val                    the same
+    complex        9 scomplex_val, 12 dcomplex_val the same, real and imaginary parts in turn
+    int8 … int32   7 int_val                       packed varints, negative ones of 10 bytes
+    int64          10 int64_val                    the same
+    bool           11 bool_val                     packed varints, 0 or 1
+    float16        13 half_val                     packed varints of the sixteen bits
+
+TensorFlow writes one packed run; protobuf allows several, and unpacked fields, which are read too. There are always as
+many values as the slice has elements (tensorflow/core/framework/tensor.proto, core/util/tensor_slice_writer.h).
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+from electra_convert.tf1.dtypes import DType
+from electra_convert.tf1.messages import Extents, encode_slice
+from electra_convert.tf1.wire import (
+    BYTES,
+    FIXED32,
+    FIXED64,
+    LONGEST_VARINT,
+    VARINT,
+    Malformed,
+    fields,
+    signed,
+    unpack_varints,
+    write_bytes,
+    write_varint,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Storage(NamedTuple):
+    """Where the values of a type stand, as what kind of field if unpacked, and the array that holds numbers' bits."""
+
+    field: int
+    kind: int
+    bits: str = ""
+
+
+STORAGE = {
+    "float32": Storage(5, FIXED32),
+    "float64": Storage(6, FIXED64),
+    "complex64": Storage(9, FIXED32),
+    "complex128": Storage(12, FIXED64),
+    "int64": Storage(10, VARINT, "int64"),
+    "bool": Storage(11, VARINT, "uint8"),
+    "float16": Storage(13, VARINT, "uint16"),
+    **{name: Storage(7, VARINT, name) for name in ("int32", "uint8", "int16", "int8", "uint16")},
+    **{f"q{name}": Storage(7, VARINT, name) for name in ("int32", "int8")},
+    "quint8": Storage(7, VARINT, "uint8"),
+}
+
+_WIDTH = {FIXED32: 4, FIXED64: 8}
+
+
+def raw_head(name: bytes, extents: Extents, dtype: DType, nbytes: int) -> bytes | None:
+    """Return what TensorFlow writes before the raw values of a slice, from which they reach to the end of the entry.
+
+    None for a type whose values are not stored as they are.
+    """
+    storage = STORAGE[dtype.name]
+    if storage.kind == VARINT or not nbytes:
+        return None
+    run = _begin(storage.field, nbytes)
+    about = write_bytes(1, name) + write_bytes(2, encode_slice(extents)) + _begin(3, len(run) + nbytes)
+    return _begin(2, len(about) + len(run) + nbytes) + about + run
+
+
+def _begin(field: int, size: int) -> bytes:
+    return write_varint(field << 3 | BYTES) + write_varint(size)
+
+
+def decode_values(data: bytes, dtype: DType, count: int) -> np.ndarray:
+    """Return the values of a TensorProto as the uint8 bytes of a native array; refuse any other number of them."""
+    import numpy as np
+
+    storage = STORAGE[dtype.name]
+    packed = np.frombuffer(_pack(data, storage), np.uint8)
+    if storage.kind == VARINT:
+        return _unpack(packed, storage, count)
+    if packed.size != count * dtype.size:
+        raise Malformed(f"it holds {packed.size / dtype.size:g} values, expected {count}")
+    if sys.byteorder == "big":
+        return packed.view(f"u{dtype.part}").byteswap().view(np.uint8)
+    return packed
+
+
+def decode_integer(data: bytes, dtype: DType) -> int:
+    """Return the value of an integer scalar, without NumPy."""
+    numbers = unpack_varints(_pack(data, STORAGE[dtype.name]))
+    if len(numbers) != 1:
+        raise Malformed(f"it holds {len(numbers)} values, expected 1")
+    return signed(numbers[0])
+
+
+def _pack(data: bytes, storage: Storage) -> bytes:
+    """Return all values in packed form, whichever way they are stored."""
+    runs = []
+    for field, kind, value in fields(data):
+        if field != storage.field or kind not in (BYTES, storage.kind):
+            raise Malformed(f"it holds field {field} of kind {kind}, expected values in field {storage.field}")
+        if kind == BYTES:
+            runs.append(value)
+        else:
+            runs.append(write_varint(value) if kind == VARINT else value.to_bytes(_WIDTH[kind], "little"))
+    return b"".join(runs)
+
+
+def _unpack(packed: np.ndarray, storage: Storage, count: int) -> np.ndarray:
+    """Decode varints all at once: a float16 embedding has millions of them."""
+    import numpy as np
+
+    ends = np.flatnonzero(packed < 0x80) + 1
+    if ends.size != count or (count and ends[-1] != packed.size):
+        raise Malformed(f"it holds {ends.size} values, expected {count}")
+    begins = np.concatenate(([0], ends[:-1])) if count else ends
+    sizes = ends - begins
+    longest = int(sizes.max(initial=0))
+    if longest > LONGEST_VARINT:
+        raise Malformed("a varint is longer than 10 bytes")
+    numbers = np.zeros(count, np.uint64)
+    for place in range(longest):
+        has = sizes > place
+        numbers[has] |= (packed[begins[has] + place] & 0x7F).astype(np.uint64) << np.uint64(7 * place)
+    narrow = numbers.view(np.int64).astype(storage.bits)
+    limit = 1 if storage.field == STORAGE["bool"].field else None
+    if (narrow.astype(np.int64) != numbers.view(np.int64)).any() or (limit and (narrow > limit).any()):
+        raise Malformed("a value does not fit its type")
+    return narrow.view(np.uint8)

@@ -1,0 +1,66 @@
+"""Where the test material is: `fixtures/` first, then a folder `shared/` beside the checkout, else the test is skipped.
+
+A `.meta` kept as `.meta.xz` is unpacked, with the rest of its folder, into a temporary copy.
+"""
+
+from __future__ import annotations
+
+import functools
+import lzma
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FIXTURES = ROOT / "fixtures"
+SHARED = ROOT.parent / "shared" / "checkpoints"
+
+
+@functools.cache
+def _unpacked() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="electra-fixtures-")
+
+
+@functools.cache
+def material(kind: str, name: str) -> Path:
+    """Return the folder (or file) `name` of the material `kind`: google, others or graphs; skip where it is absent."""
+    for root in (FIXTURES, SHARED):
+        found = root / kind / name
+        if found.exists():
+            return _with_graphs(found) if found.is_dir() else found
+        packed = found.with_name(found.name + ".xz")
+        if packed.exists():
+            target = Path(_unpacked().name) / kind / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(lzma.decompress(packed.read_bytes()))
+            return target
+    pytest.skip(f"{kind}/{name} is not in fixtures/, and shared/ is not beside the checkout")
+
+
+def _with_graphs(folder: Path) -> Path:
+    packed = sorted(folder.glob("*.meta.xz"))
+    if not packed:
+        return folder
+    copy = Path(_unpacked().name) / folder.parent.name / folder.name
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("*.xz"))
+    for file in packed:
+        (copy / file.stem).write_bytes(lzma.decompress(file.read_bytes()))
+    return copy
+
+
+def google(name: str) -> Path:
+    """Return the folder of a checkpoint that Google's own code trained."""
+    return material("google", name)
+
+
+def other(name: str) -> Path:
+    """Return the folder of a checkpoint from a public repository."""
+    return material("others", name)
+
+
+def all_of(kind: str) -> list[str]:
+    """Return the names of every set of a kind that is at hand here."""
+    roots = [root / kind for root in (FIXTURES, SHARED)]
+    return sorted({entry.name for root in roots if root.is_dir() for entry in root.iterdir() if entry.is_dir()} - {"traps"})
