@@ -6,17 +6,18 @@ open ──▶ plan ──▶ write tensors, config, tokenizer ──▶ read ba
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from electra_convert.electra.config import Origin
 from electra_convert.electra.mapping import ARCHITECTURE, HalfName
 from electra_convert.errors import StrictError
 from electra_convert.examination import CheckpointSummary, summarise
 from electra_convert.notices import Notice
+from electra_convert.opening import opened
+from electra_convert.parity import HalfParity, has_torch, parity_error, prove, require_torch
 from electra_convert.planning import (
     ConversionPlan,
     Export,
@@ -28,6 +29,7 @@ from electra_convert.planning import (
     plan_conversion,
 )
 from electra_convert.progress import Progress, no_progress
+from electra_convert.verification import Verification, not_proven_warning, verification_of
 from electra_convert.wording import some
 
 if TYPE_CHECKING:
@@ -37,18 +39,6 @@ if TYPE_CHECKING:
 
 # config.json, tokenizer, card and record, beside the weights and a copy of the vocabulary's size each way.
 OTHER_FILES = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """How far a half was proven: `proven` by forward passes, `bytes` read back and compared, `none` (dry run)."""
-
-    state: Literal["proven", "bytes", "none"]
-    text: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the verification as plain data."""
-        return {"state": self.state, "text": self.text}
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +193,8 @@ def convert(
     )
     from electra_convert.atomic import refuse_overlap, require_free
 
+    if verify:
+        require_torch()
     with opened(checkpoint, reader) as source:
         shown = source.shown if _is_open(checkpoint) else os.fspath(checkpoint)  # type: ignore[arg-type]
         refuse_overlap(out, source.paths() if _is_open(checkpoint) or not os.path.exists(shown) else [shown])
@@ -246,20 +238,6 @@ def state_dict(
             )
             for move in half.moves
         }
-
-
-@contextmanager
-def opened(
-    checkpoint: StrPath | Checkpoint, reader: Reader = "auto", *, data: Literal["required", "optional"] = "required"
-) -> Iterator[Checkpoint]:
-    """Give an open checkpoint; one that was opened here is closed again."""
-    from electra_convert.tf1.checkpoint import Checkpoint, open_checkpoint
-
-    if isinstance(checkpoint, Checkpoint):
-        yield checkpoint
-        return
-    with open_checkpoint(checkpoint, reader=reader, data=data) as own:
-        yield own
 
 
 def _is_open(checkpoint: StrPath | Checkpoint) -> bool:
@@ -311,10 +289,9 @@ def _write_half(
     write_config(folder / names.CONFIG, document)
     if plan.tokenizing:
         write_tokenizer(folder, plan.tokenizing.vocabulary, plan.tokenizing.casing, plan.tokenizing.max_length)
-    found = tuple(stream.notices())
-    verification = Verification(
-        "bytes", "Every tensor was read back from the file and equals, bit for bit, the variable it was made from."
-    )
+    parity = _prove(source, folder, final, options, plan, half, progress)
+    verification = verification_of(parity)
+    found = (*stream.notices(), *([] if parity or options.verify is False else [not_proven_warning()]))
     write_card(folder / names.CARD, card_facts(plan, half, source, (*plan.notices, *found), verification))
     sums = names.folder_sums(
         folder, known={names.WEIGHTS: names.FileSum(names.WEIGHTS, written.nbytes, written.crc32c)}
@@ -333,6 +310,36 @@ def _write_half(
     files = tuple(sorted((path.name, path.stat().st_size) for path in folder.iterdir()))
     checked = f"{len(specs)} of {len(specs)} tensors read back bit for bit"
     return _export(half, final, written.nbytes, files, checked, verification), found
+
+
+def _prove(
+    source: Checkpoint,
+    folder: Path,
+    final: Path,
+    options: Options,
+    plan: ConversionPlan,
+    half: HalfPlan,
+    progress: Progress,
+) -> HalfParity | None:
+    """Return the proof of what was written; None where it was not to be, or without torch.
+
+    Raises:
+        ParityError: it does not hold.
+    """
+    if options.verify is False or not has_torch():
+        return None
+    parity = prove(
+        source,
+        plan.examination,
+        half.half,
+        folder,
+        shown=os.fspath(final),
+        bytes_compared=True,
+        progress=progress,
+    )
+    if not parity.passed:
+        raise parity_error((parity,))
+    return parity
 
 
 def _specs(half: HalfPlan) -> list[Any]:

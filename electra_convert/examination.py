@@ -102,8 +102,7 @@ def graph_values(graph: TrainedGraph, body: str) -> GraphValues | None:
     tower = graph.towers.get(body)
     if tower is None:
         return None
-    known = {field: fact for field, fact in tower.settings().items() if fact.value is not None}
-    return GraphValues({field: (fact.value, fact.node) for field, fact in known.items()})
+    return GraphValues({field: (fact.value, fact.node) for field, fact in tower.settings().items()})
 
 
 def trained_length_of_slots(checkpoint: Checkpoint) -> int | None:
@@ -169,9 +168,12 @@ def _read_graph(
     try:
         return find_facts(read_graph(checkpoint.meta), shapes), []
     except GraphError as error:
-        reason = {label: fact for label, fact in error.facts.items() if label != "where"}
-        unusable = warning("graph-unusable", f"graph not usable: {error.message}", file=checkpoint.meta.name, **reason)
-        return None, [unusable]
+        # Not `where`: a graph's names can hold paths of the machine that trained it.
+        facts = [
+            ("file", checkpoint.meta.name),
+            *((label, fact) for label, fact in error.facts.items() if label != "where"),
+        ]
+        return None, [Notice("warning", "graph-unusable", f"graph not usable: {error.message}", tuple(facts))]
 
 
 def _slot_notices(layout: Layout, checkpoint: Checkpoint) -> list[Notice]:

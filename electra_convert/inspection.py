@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from electra_convert.conversion import opened
 from electra_convert.electra.config import Origin
 from electra_convert.electra.layout import HALVES, Kind
 from electra_convert.electra.mapping import HalfName, Move
@@ -17,6 +16,7 @@ from electra_convert.examination import CheckpointSummary, Examination, examine,
 from electra_convert.hf.casing import find_casing
 from electra_convert.hf.vocabulary import read_vocabulary
 from electra_convert.notices import Notice
+from electra_convert.opening import opened
 from electra_convert.planning import FLOATS, Reader, StrPath
 
 if TYPE_CHECKING:

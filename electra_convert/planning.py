@@ -186,8 +186,9 @@ def plan_conversion(checkpoint: Checkpoint, options: Options) -> ConversionPlan:
 def _plan_halves(
     checkpoint: Checkpoint, examination: Examination, options: Options, given: Given
 ) -> tuple[tuple[HalfPlan, ...], tuple[tuple[HalfName, str], ...]]:
-    wanted = HALVES if options.export in {"both", "available"} else (options.export,)
-    halves, refused = [], []
+    wanted = [half for half in HALVES if options.export in {half, "both", "available"}]
+    halves: list[HalfPlan] = []
+    refused: list[tuple[HalfName, str]] = []
     fits = _halves_of_config(examination.layout, wanted, given)
     for name in wanted:
         try:

@@ -15,9 +15,9 @@ from electra_convert.notices import Notice
 from electra_convert.planning import ConversionPlan, HalfPlan
 
 if TYPE_CHECKING:
-    from electra_convert.conversion import Verification
     from electra_convert.hf.folder import FileSum
     from electra_convert.tf1.checkpoint import Checkpoint
+    from electra_convert.verification import Verification
 
 SCHEMA = "electra-convert/conversion/1"
 TOOL = "electra-convert"

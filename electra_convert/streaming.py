@@ -34,7 +34,7 @@ class TensorStream:
     def __init__(self, checkpoint: Checkpoint, moves: tuple[Move, ...], dtype: str, allow_nonfinite: bool) -> None:
         self._checkpoint = checkpoint
         self._moves = {move.tensor: move for move in moves}
-        self._dtype = np.dtype(getattr(ml_dtypes, dtype) if dtype == "bfloat16" else dtype)
+        self._dtype = numpy_dtype(dtype)
         self._allow_nonfinite = allow_nonfinite
         turned = [move.variable for move in moves if move.operation is Operation.TRANSPOSE]
         largest = max((checkpoint.variables[name].nbytes for name in turned), default=0)
@@ -109,7 +109,7 @@ class TensorStream:
             value = values.reshape(-1)[at - start]
             raise ValueRefused(
                 "a weight is not finite",
-                variable=f"{move.variable}  {self._checkpoint.variables[move.variable].dtype} {list(move.variable_shape)}",
+                variable=str(self._checkpoint.variables[move.variable]),
                 where=_place(move, at),
                 found=f"{value}, and {self._count_nonfinite(move) - 1} more in this variable",
                 expected="finite numbers",
@@ -121,6 +121,11 @@ class TensorStream:
 
     def _count_nonfinite(self, move: Move) -> int:
         return sum(int((~np.isfinite(piece)).sum()) for piece in self._checkpoint.chunks(move.variable))
+
+
+def numpy_dtype(name: str) -> np.dtype:
+    """Return NumPy's type for a name; bfloat16 is ml_dtypes'."""
+    return np.dtype(ml_dtypes.bfloat16) if name == "bfloat16" else np.dtype(name)
 
 
 def _bytes_of(array: np.ndarray) -> np.ndarray:

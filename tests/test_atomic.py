@@ -263,6 +263,15 @@ class TestOverwriting:
         assert contents(tmp_path / "out") == {"file": "old"}
         assert hidden(tmp_path) == []
 
+    @posix
+    def test_a_link_that_came_during_the_run_is_not_replaced(self, tmp_path: Path) -> None:
+        publish(tmp_path / "out", "old")
+        with pytest.raises(OutputError, match="symbolic link"), staged_folder(tmp_path / "out", overwrite=True):
+            (tmp_path / "out").rename(tmp_path / "moved").parent.joinpath("out").symlink_to("moved")
+        assert os.readlink(tmp_path / "out") == "moved"
+        assert contents(tmp_path / "moved") == {"file": "old"}
+        assert hidden(tmp_path) == []
+
     def test_a_second_writer_is_refused_and_the_first_one_finishes(self, tmp_path: Path) -> None:
         publish(tmp_path / "out", "old")
         with staged_folder(tmp_path / "out", overwrite=True) as staging:
@@ -371,7 +380,7 @@ class TestLeftovers:
             kept.append(tmp_path / name)
         file = tmp_path / f".out.tmp-{dead}-{host()}00000000"
         file.write_text("a file of this name is not ours")
-        link = tmp_path / f".out.tmp-{dead}-{host()}11111111"
+        link = tmp_path / f".out.old-{dead}-{host()}11111111"
         link.symlink_to(kept[0])
         publish(tmp_path / "out")
         assert all(path.exists() for path in [*kept, file, link])

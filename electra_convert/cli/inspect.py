@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import click
 
 from electra_convert.cli.console import Console
@@ -22,7 +24,15 @@ from electra_convert.cli.options import LOOK, option, reader_option, show_option
 @show_options
 @click.pass_obj
 def command(
-    console: Console, /, checkpoint: str, *, reader: str, variables: bool, as_json: bool, quiet: bool, verbose: bool
+    console: Console,
+    /,
+    checkpoint: str,
+    *,
+    reader: Literal["auto", "tensorflow"],
+    variables: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
 ) -> None:
     """Show what a checkpoint contains.
 

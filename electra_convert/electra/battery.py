@@ -7,8 +7,11 @@
                                      row 3  one real token
     one token        1 × 1           the shortest input
     every position   1 × P           the full position table, ids spread over the whole vocabulary
+    single row       1 × length      for a reference of fixed length: holes and padding in one row
 
-A base-size network needs 0.2 GFLOP a token, so what a battery costs is its number of tokens: 609 for P = 512.
+A base-size network needs 0.2 GFLOP a token, so what a battery costs is its number of tokens. A position enters a
+network at its embeddings and nowhere else, so a long row of every position is followed through its first layer only:
+97 tokens through all layers and 512 through one, for P = 512.
 
 Every row has a real token at position 0: Google's network and Hugging Face's differ on a row without any
 (Google adds -10000 to all its scores, which changes nothing; Hugging Face attends to all tokens evenly).
@@ -26,17 +29,24 @@ from numpy.typing import NDArray
 # Enough for several segment blocks, padding and holes; short, since the time goes with the number of tokens.
 MIXED_LENGTH = 24
 
+# A longer row of every position is compared this many layers deep: the first attends over the whole length.
+LONG_ROW, LONG_ROW_DEPTH = 128, 1
+
 _64_BITS = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Inputs of one shape: three int64 arrays [B, S]; a mask of 1 is a real token, 0 is padding."""
+    """Inputs of one shape: three int64 arrays [B, S]; a mask of 1 is a real token, 0 is padding.
+
+    `depth` is how many layers deep networks are compared on it; None is all of them, and the head.
+    """
 
     name: str
     input_ids: NDArray[np.int64]
     input_mask: NDArray[np.int64]
     segment_ids: NDArray[np.int64]
+    depth: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +55,7 @@ class Outputs:
 
     `hidden_states` are L + 1 arrays [B, S, H]: the embeddings (after the projection, where there is one), then each
     layer's output. `logits` are [B, S] from a discriminator, [B, S, V] from a generator, None from a bare encoder.
+    Of a batch with a depth they are that many and one, without logits.
     """
 
     hidden_states: tuple[NDArray[Any], ...]
@@ -74,6 +85,25 @@ def build_battery(
         _freeze("one token", one, np.ones_like(one), np.full_like(one, segments - 1)),
         _every_position(numbers, vocab_size, length, segments),
     )
+
+
+def build_single_row(
+    vocab_size: int, positions: int, segments: int, *, length: int, seed: int = 0, pad_token_id: int = 0
+) -> Batch:
+    """Return one row of `length` tokens (at most P) that has what a battery has in several: holes, padding, segments.
+
+    For a reference whose length is fixed and whose rows are dear.
+    """
+    numbers = splitmix64(~seed)
+    length = min(length, positions)
+    ids = _draw_ids(numbers, vocab_size, length)
+    real = max(1, 5 * length // 6)
+    mask = np.array([[int(at < real and next(numbers) % 4 > 0) for at in range(length)]], np.int64)
+    mask[0, 0] = 1
+    ids[0, real:] = pad_token_id
+    ids[0, :3] = [0, vocab_size - 1, pad_token_id][:length]
+    types = np.array([[next(numbers) % segments for _ in range(length)]], np.int64)
+    return _freeze("single row", ids, mask, types)
 
 
 def splitmix64(seed: int) -> Iterator[int]:
@@ -116,7 +146,8 @@ def _every_position(numbers: Iterator[int], vocab_size: int, length: int, segmen
         other = next(numbers) % (last + 1)
         ids[last], ids[other] = ids[other], ids[last]
     row = np.array([ids], np.int64)
-    return _freeze("every position", row, np.ones_like(row), np.arange(length, dtype=np.int64)[None] % segments)
+    depth = LONG_ROW_DEPTH if length > LONG_ROW else None
+    return _freeze("every position", row, np.ones_like(row), np.arange(length, dtype=np.int64)[None] % segments, depth)
 
 
 def _draw_ids(numbers: Iterator[int], vocab_size: int, count: int) -> NDArray[np.int64]:
@@ -128,7 +159,13 @@ def _blocks(length: int, segments: int) -> NDArray[np.int64]:
     return np.arange(length, dtype=np.int64) * segments // length
 
 
-def _freeze(name: str, ids: NDArray[np.int64], mask: NDArray[np.int64], types: NDArray[np.int64]) -> Batch:
+def _freeze(
+    name: str,
+    ids: NDArray[np.int64],
+    mask: NDArray[np.int64],
+    types: NDArray[np.int64],
+    depth: int | None = None,
+) -> Batch:
     for array in (ids, mask, types):
         array.flags.writeable = False
-    return Batch(name, ids, mask, types)
+    return Batch(name, ids, mask, types, depth)

@@ -130,10 +130,16 @@ class _Walk:
         if node.op == "Shape":
             self.measured.extend(node.inputs)
             return ()
-        if node.op in GATHERS and len(node.inputs) >= 2 and self.patterns.node(node.inputs[0]).op != "Shape":
+        if self._picks_positions(node):
             self.picks.append(node)
             return (node.inputs[0], *node.inputs[2:])
         return node.inputs
+
+    def _picks_positions(self, node: Node) -> bool:
+        """Tell a gather of positions from one of a variable's rows, and from arithmetic on sizes."""
+        if node.op not in GATHERS or len(node.inputs) < 2 or self.patterns.variable(node.inputs[0]) is not None:
+            return False
+        return self.patterns.node(node.inputs[0]).op != "Shape"
 
     def _lookup(self, node: Node) -> Node | None:
         """Return the node as a gather, if it looks up token ids or segments in a variable."""

@@ -7,26 +7,23 @@ positions only is run a second time behind the encoder, on all positions: as man
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from electra_convert.electra.graph_cut import Feed, picked_at_once, plain, resize
 from electra_convert.errors import GraphError
-from electra_convert.tf1.graph import Graph
 from electra_convert.tf1.interpreter import run
 
 if TYPE_CHECKING:
-    from electra_convert.electra.trained_graph import Part, TrainedGraph
+    from electra_convert.electra.graph_parts import Part
+    from electra_convert.electra.trained_graph import TrainedGraph
 
 Reader = Callable[[str], np.ndarray]
 
 # Tokens of one run: enough to keep the products busy, few enough to keep the activations of a base model below 100 MB.
 TOKENS_AT_ONCE = 512
-
-# gelu and gelu_new differ by 4.7e-4 at most; float32 constants move either by less than 1e-7.
-_SAME = 1e-6
 
 
 def run_part(
@@ -53,9 +50,10 @@ def run_part(
     """
     part = trained.parts.get(name)
     if part is None:
-        raise GraphError(f"graph has no {name}", where=trained.where, found=sorted(trained.parts))
+        reason = trained.not_runnable.get(name, "it is not there")
+        raise GraphError(f"graph cannot compute the {name}", where=trained.where, found=reason)
     rows, length = input_ids.shape
-    full = trained.max_seq_length or length
+    full = trained.trained_length.value if trained.trained_length else length
     if length > full:
         raise GraphError(
             "graph is made for shorter input", where=trained.where, found=f"{length} tokens", expected=f"at most {full}"
@@ -81,6 +79,7 @@ def _run_rows(
     trained: TrainedGraph, part: Part, inputs: Mapping[str, np.ndarray], read_variable: Reader, dtype: Any, exact: bool
 ) -> dict[str, np.ndarray]:
     cut = part.cut
+    batch = trained.batch_size.value if trained.batch_size else None
     rows, length = inputs["input_ids"].shape
     feeds = {feed.tensor: _formed(feed, inputs) for feed in cut.feeds}
     feeds[part.mask] = inputs["input_mask"]
@@ -92,9 +91,7 @@ def _run_rows(
         return read_variable(cut.variables[node])
 
     if not cut.picks:
-        values = run(
-            cut.graph, set(wanted.values()), resize(cut, trained.batch_size, rows) | constants | feeds, variable, dtype
-        )
+        values = run(cut.graph, set(wanted.values()), resize(cut, batch, rows) | constants | feeds, variable, dtype)
         return {key: _shaped(key, values[tensor], rows, length) for key, tensor in wanted.items()}
 
     if len(cut.picks) > 1:
@@ -106,16 +103,16 @@ def _run_rows(
     values = run(
         cut.graph,
         {*before.values(), sequence},
-        resize(cut, trained.batch_size, rows) | constants | feeds,
+        resize(cut, batch, rows) | constants | feeds,
         variable,
         dtype,
     )
     results = {key: _shaped(key, values[tensor], rows, length) for key, tensor in before.items()}
     places = np.arange(rows * length)
-    picked = picked_at_once(cut, pick, trained.batch_size) or length
+    picked = picked_at_once(cut, pick, batch) or length
     times = math.ceil(places.size / picked)
     places = np.pad(places, (0, times * picked - places.size), mode="edge")
-    behind = resize(cut, trained.batch_size, times) | constants | {sequence: values[sequence], pick.inputs[1]: places}
+    behind = resize(cut, batch, times) | constants | {sequence: values[sequence], pick.inputs[1]: places}
     values = run(cut.graph, set(after.values()), behind, variable, dtype)
     for key, tensor in after.items():
         scores = values[tensor]
@@ -134,31 +131,3 @@ def _shaped(key: str, value: np.ndarray, rows: int, length: int) -> np.ndarray:
     if "hidden_" in key or value.size == 0:
         return value.reshape(rows, length, -1)
     return value.reshape(rows, length) if key == "logits" and value.shape[-1] == 1 else value
-
-
-def name_activation(graph: Graph, end: str, starts: Collection[str]) -> str | None:
-    """Return which function leads from one of the nodes `starts` to the tensor `end`, by running it on -6 to 6.
-
-    None where it cannot be run, or is none that ELECTRA's code knows (`gelu`, `relu`, `tanh`, `linear`; and
-    `gelu_new`, the tanh form of gelu in later code).
-    """
-    x = np.linspace(-6, 6, 241)
-    try:
-        y = run(graph, [end], dict.fromkeys(starts, x), _no_variable)[end]
-    except GraphError:
-        return None
-    if y.shape != x.shape:
-        return None
-    erf = np.array([math.erf(value / math.sqrt(2)) for value in x])
-    known = {
-        "gelu": 0.5 * x * (1 + erf),
-        "gelu_new": 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
-        "relu": np.maximum(x, 0),
-        "tanh": np.tanh(x),
-        "linear": x,
-    }
-    return next((name for name, value in known.items() if np.abs(y - value).max() < _SAME), None)
-
-
-def _no_variable(name: str) -> np.ndarray:
-    raise GraphError("an activation does not read a variable", found=name)

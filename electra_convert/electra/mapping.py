@@ -96,7 +96,7 @@ ROWS = (
 # stored under the first name. A stored copy would untie the two in transformers 5.0.
 TIED = {"generator_lm_head.weight": "electra.embeddings.word_embeddings.weight"}
 
-ARCHITECTURE = {"discriminator": "ElectraForPreTraining", "generator": "ElectraForMaskedLM"}
+ARCHITECTURE: dict[HalfName, str] = {"discriminator": "ElectraForPreTraining", "generator": "ElectraForMaskedLM"}
 
 
 @dataclass(frozen=True, slots=True)

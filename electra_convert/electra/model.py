@@ -164,10 +164,10 @@ class Layers(nn.Module):
         super().__init__()
         self.layer = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
 
-    def forward(self, x: Tensor, padding: Tensor) -> tuple[Tensor, ...]:
-        """Return x and the output of each layer: L + 1 tensors [B, S, H]."""
+    def forward(self, x: Tensor, padding: Tensor, depth: int | None = None) -> tuple[Tensor, ...]:
+        """Return x and the output of each layer, or of the first `depth`: L + 1 tensors [B, S, H]."""
         states = [x]
-        for layer in self.layer:
+        for layer in self.layer[:depth]:
             states.append(layer(states[-1], padding))
         return tuple(states)
 
@@ -188,9 +188,13 @@ class Encoder(nn.Module):
         self.encoder = Layers(config)
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        depth: int | None = None,
     ) -> Output:
-        """Return hidden states; see `Discriminator.forward` for the arguments."""
+        """Return hidden states, of the first `depth` layers only where given; see `Discriminator.forward`."""
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         if token_type_ids is None:
@@ -198,7 +202,7 @@ class Encoder(nn.Module):
         x = self.embeddings(input_ids, token_type_ids)  # (B, S, E)
         if self.embeddings_project is not None:
             x = self.embeddings_project(x)  # (B, S, H)
-        return Output(None, self.encoder(x, padding=attention_mask[:, None, None, :] == 0))
+        return Output(None, self.encoder(x, attention_mask[:, None, None, :] == 0, depth))
 
 
 class DiscriminatorHead(nn.Module):
@@ -361,7 +365,12 @@ def run(model: Model, batches: Iterable[Batch]) -> list[Outputs]:
 def _answer(model: Model, batch: Batch) -> Outputs:
     # Copies: torch warns about arrays that may not be written to, and a Batch's may not.
     inputs = (batch.input_ids, batch.input_mask, batch.segment_ids)
-    output = model(*(torch.from_numpy(array.copy()) for array in inputs))
+    tensors = [torch.from_numpy(array.copy()) for array in inputs]
+    if batch.depth is None:
+        output = model(*tensors)
+    else:
+        encoder = model if isinstance(model, Encoder) else model.electra
+        output = encoder(*tensors, depth=batch.depth)
     logits = None if output.logits is None else _to_numpy(output.logits)
     return Outputs(tuple(map(_to_numpy, output.hidden_states)), logits)
 

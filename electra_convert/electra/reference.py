@@ -80,11 +80,14 @@ def run(
     hidden_states = [[x] for x in _embed(network, weights, batches)]
     masks = [(1 - batch.input_mask[:, None, None, :]).astype(dtype) * weights.dtype.type(MASKED) for batch in batches]
     for i in range(network.layers):
-        outputs = _layer(network, weights, f"{network.body}/encoder/layer_{i}", [s[-1] for s in hidden_states], masks)
-        for states, x in zip(hidden_states, outputs, strict=True):
-            states.append(x)
-    logits = _head(network, weights, [states[-1] for states in hidden_states])
-    return [Outputs(tuple(states), y) for states, y in zip(hidden_states, logits, strict=True)]
+        going = [n for n, batch in enumerate(batches) if batch.depth is None or batch.depth > i]
+        inputs = [hidden_states[n][-1] for n in going]
+        outputs = _layer(network, weights, f"{network.body}/encoder/layer_{i}", inputs, [masks[n] for n in going])
+        for n, x in zip(going, outputs, strict=True):
+            hidden_states[n].append(x)
+    whole = [n for n, batch in enumerate(batches) if batch.depth is None]
+    logits = dict(zip(whole, _head(network, weights, [hidden_states[n][-1] for n in whole]), strict=True))
+    return [Outputs(tuple(states), logits.get(n)) for n, states in enumerate(hidden_states)]
 
 
 class _Weights:

@@ -81,7 +81,7 @@ def model_card(facts: CardFacts) -> str:
         ),
         "## Configuration",
         _table(
-            ("value", "", "source"),
+            ("field", "value", "source"),
             [(_code(value.name), _code(_shown(value.value)), SOURCES[value.source]) for value in facts.values],
         ),
         "## Verification",

@@ -23,10 +23,8 @@ def read_file(path: str | os.PathLike[str], what: str, refusal: type[InputError]
     """Return all bytes of the regular file at `path`; `what` names them in a refusal of the given kind."""
     shown = os.fspath(path)
     try:
-        # A FIFO would block until somebody writes into it.
-        descriptor = os.open(shown, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with open(descriptor, "rb") as file:
-            found = os.fstat(descriptor)
+        with open(shown, "rb", opener=_open_without_waiting) as file:
+            found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
                 raise refusal(f"{what} is no regular file", where=shown)
             if found.st_size > LARGEST:
@@ -36,8 +34,15 @@ def read_file(path: str | os.PathLike[str], what: str, refusal: type[InputError]
             return file.read(LARGEST)
     except FileNotFoundError as error:
         raise refusal(f"{what} is not there", where=shown) from error
+    except IsADirectoryError as error:
+        raise refusal(f"{what} is no regular file", where=shown, found="a folder") from error
     except OSError as error:
         raise refusal(f"{what} cannot be read", where=shown, found=os.strerror(error.errno or 0)) from error
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    # A FIFO would block until somebody writes into it.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def write_file(path: Path, data: bytes) -> None:

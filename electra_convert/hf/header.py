@@ -110,9 +110,11 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     try:
         if not stat.S_ISREG(os.stat(shown).st_mode):
             raise FolderError("the weights are no regular file", where=shown)
-        # The library knows names, types and shapes, and has checked lengths, gaps and overlaps, but tells no offsets.
+        # The library has checked lengths, gaps and overlaps, and tells all but the offsets.
         with safetensors.safe_open(shown, framework="np") as accepted:
             metadata = accepted.metadata() or {}
+            slices = {name: accepted.get_slice(name) for name in accepted.keys()}  # noqa: SIM118 - no mapping
+            described = {name: (tensor.get_dtype(), tuple(tensor.get_shape())) for name, tensor in slices.items()}
         with open(shown, "rb") as file:
             (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
             entries = json.loads(file.read(length))
@@ -126,13 +128,12 @@ def read_header(path: str | os.PathLike[str]) -> Header:
             expected="a file that the safetensors library accepts",
             hint="copy or convert it again",
         ) from error
-    entries.pop("__metadata__", None)
     start = _LENGTH.size + length
-    for name, entry in entries.items():
-        if entry["dtype"] not in _NAMES:
-            raise FolderError("a tensor has a type that no ELECTRA has", where=shown, tensor=name, found=entry["dtype"])
+    for name, (code, _) in described.items():
+        if code not in _NAMES:
+            raise FolderError("a tensor has a type that no ELECTRA has", where=shown, tensor=name, found=code)
     return Header(
-        {name: TensorSpec(name, _NAMES[entry["dtype"]], tuple(entry["shape"])) for name, entry in entries.items()},
-        {name: start + entry["data_offsets"][0] for name, entry in entries.items()},
+        {name: TensorSpec(name, _NAMES[code], shape) for name, (code, shape) in described.items()},
+        {name: start + entries[name]["data_offsets"][0] for name in described},
         metadata,
     )

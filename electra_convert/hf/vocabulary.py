@@ -78,8 +78,9 @@ def read_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
             )
     ids = {token: number for number, token in enumerate(tokens)}
     _require_special_tokens(ids, shown)
-    notices = _notices(lines, tokens, shown)
-    return Vocabulary(os.path.basename(shown), tokens, ids, len(data), google_crc32c.value(data), notices)
+    # Notices go into the record, which names no folder.
+    name = os.path.basename(shown)
+    return Vocabulary(name, tokens, ids, len(data), google_crc32c.value(data), _notices(lines, tokens, name))
 
 
 def check_rows(vocabulary: Vocabulary, rows: int) -> tuple[Notice, ...]:
@@ -150,7 +151,7 @@ def _require_special_tokens(ids: Mapping[str, int], shown: str) -> None:
         )
 
 
-def _notices(lines: Sequence[str], tokens: Sequence[str], shown: str) -> tuple[Notice, ...]:
+def _notices(lines: Sequence[str], tokens: Sequence[str], name: str) -> tuple[Notice, ...]:
     # Lines are counted from 1 for people, ids from 0.
     crlf = sum(line.endswith("\r") for line in lines)
     stripped = [number for number, line in enumerate(lines, 1) if line.strip() not in {"", line.rstrip("\r")}]
@@ -167,7 +168,7 @@ def _notices(lines: Sequence[str], tokens: Sequence[str], shown: str) -> tuple[N
                 "vocab-duplicate",
                 "the vocabulary holds tokens twice; the last line gives the id, as in Google's code",
                 "make sure that it is the vocabulary the checkpoint was trained with",
-                where=shown,
+                where=name,
                 found=some(double),
             )
         )
@@ -176,7 +177,7 @@ def _notices(lines: Sequence[str], tokens: Sequence[str], shown: str) -> tuple[N
             note(
                 "vocab-crlf",
                 "lines of the vocabulary end with CR LF; they are written with LF",
-                where=shown,
+                where=name,
                 found=f"{crlf} lines",
             )
         )
@@ -185,7 +186,7 @@ def _notices(lines: Sequence[str], tokens: Sequence[str], shown: str) -> tuple[N
             note(
                 "vocab-stripped",
                 "white space around tokens of the vocabulary was stripped, as Google's code does",
-                where=shown,
+                where=name,
                 found=_numbers(stripped),
             )
         )
@@ -194,7 +195,7 @@ def _notices(lines: Sequence[str], tokens: Sequence[str], shown: str) -> tuple[N
             note(
                 "vocab-blank",
                 "lines of the vocabulary are blank; they keep their ids, which no text can produce",
-                where=shown,
+                where=name,
                 found=_numbers(blank),
             )
         )

@@ -71,9 +71,10 @@ def inspection_lines(inspection: Inspection) -> list[str]:
     unable = [half for half in inspection.halves if not half.exportable]
     unknown = [variable.name for variable in inspection.variables if variable.kind == "unknown"]
     known = [half for half in inspection.halves if half.config]
+    shards = _count(checkpoint.shards, "shard")
     sections = {
         _safe(checkpoint.prefix): [
-            f"{checkpoint.format}, {_count(checkpoint.shards, 'shard')}, {size(checkpoint.nbytes)}, {_step(checkpoint)}",
+            f"{checkpoint.format}, {shards}, {size(checkpoint.nbytes)}, {_step(checkpoint)}",
             inspection.setup,
         ],
         "": [*_towers(known), *_embeddings(known)],

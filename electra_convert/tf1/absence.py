@@ -10,7 +10,7 @@ from pathlib import Path
 from electra_convert.errors import NotACheckpoint
 from electra_convert.tf1.archives import Archive, has_archive_name
 from electra_convert.tf1.folders import DiskFolder
-from electra_convert.tf1.prefixes import INDEX, META, find_prefixes, is_unfinished, without_suffix
+from electra_convert.tf1.prefixes import INDEX, META, find_prefixes, is_unfinished, is_unfinished_folder, without_suffix
 from electra_convert.tf1.strangers import Stranger, know_folder, know_members
 from electra_convert.wording import some
 
@@ -26,6 +26,7 @@ MOST_NAMES = 1000
 
 
 def not_a_checkpoint(path: Path, stranger: Stranger) -> NotACheckpoint:
+    """Return the error for what is something else, and known by name."""
     return NotACheckpoint(
         "not a TensorFlow 1 checkpoint",
         where=str(path),
@@ -36,6 +37,7 @@ def not_a_checkpoint(path: Path, stranger: Stranger) -> NotACheckpoint:
 
 
 def unfinished(where: str) -> NotACheckpoint:
+    """Return the error for what a save leaves that was broken off."""
     return NotACheckpoint(
         "an unfinished save, not a checkpoint",
         where=where,
@@ -50,7 +52,7 @@ def no_checkpoint_here(folder: DiskFolder) -> NotACheckpoint:
     stranger = know_folder(folder.files)
     if stranger is not None:
         return not_a_checkpoint(folder.path, stranger)
-    parts = [name for name in folder.files if is_unfinished(name, os.path.basename(os.path.realpath(folder.path)))]
+    parts = [*filter(is_unfinished, folder.files), *filter(is_unfinished_folder, folder.others)]
     if parts:
         return unfinished(folder.show(parts[0]))
     nearby = _find_nearby(folder)
@@ -96,6 +98,7 @@ def _find_nearby(folder: DiskFolder) -> list[str]:
 
 
 def no_checkpoint_in(archive: Archive) -> NotACheckpoint:
+    """Return the error for an archive without a checkpoint at its top or one folder down."""
     stranger = know_members(archive.members)
     if stranger is not None:
         return not_a_checkpoint(archive.path, stranger)
@@ -132,15 +135,13 @@ def no_such_prefix(folder: DiskFolder, path: Path, name: str) -> NotACheckpoint:
 
 def _find_near_names(path: Path, folder: DiskFolder | None) -> list[str]:
     """Return paths like `path`, as far as its folders exist."""
-    missing = path
     while folder is None:
-        missing = path = missing
-        if os.path.isdir(missing.parent):
-            folder = DiskFolder(missing.parent)
-        elif missing == missing.parent:
+        if os.path.isdir(path.parent):
+            folder = DiskFolder(path.parent)
+        elif path == path.parent:
             return []
         else:
-            missing = missing.parent
+            path = path.parent
     prefixes = [prefix.full_name for prefix in find_prefixes(folder.files, lambda _: False)]
     names = sorted({*prefixes, *folder.files[:MOST_NAMES], *folder.others[:MOST_NAMES]})
     return [folder.show(name) for name in difflib.get_close_matches(path.name, names, n=5)]

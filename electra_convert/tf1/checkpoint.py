@@ -31,6 +31,8 @@ from electra_convert.tf1.variable import DataMode, Variable
 if TYPE_CHECKING:
     import numpy as np
 
+__all__ = ["Checkpoint", "SourceFile", "Variable", "open_checkpoint"]
+
 STEP = "global_step"
 
 # The end of a prefix that a Saver wrote with `global_step`; more digits than an int64 has are no step.
@@ -50,25 +52,39 @@ class SourceFile:
 
 
 class Reader(Protocol):
-    """What the formats have in common: the variables, the open files, and how a variable's bytes are had."""
+    """What the formats have in common; `tables` and `data_files` are the files that are open."""
+
+    shards: int
+    missing: tuple[str, ...]
 
     @property
-    def format(self) -> Literal["V1", "V2"]: ...
+    def format(self) -> Literal["V1", "V2"]:
+        """The name of the format."""
+
     @property
-    def shards(self) -> int: ...
+    def variables(self) -> dict[str, Variable]:
+        """Every variable by name."""
+
     @property
-    def variables(self) -> Mapping[str, Variable]: ...
+    def notices(self) -> tuple[Notice, ...]:
+        """What a user should know about the files."""
+
     @property
-    def missing(self) -> tuple[str, ...]: ...
+    def tables(self) -> tuple[SourceHandle, ...]:
+        """The files that hold checksums of all that is read: the index of V2, all files of V1."""
+
     @property
-    def notices(self) -> tuple[Notice, ...]: ...
-    @property
-    def tables(self) -> tuple[SourceHandle, ...]: ...
-    @property
-    def data_files(self) -> tuple[SourceHandle, ...]: ...
-    def fill(self, variable: Variable, targets: Iterable[np.ndarray]) -> Iterator[np.ndarray]: ...
-    def read_number(self, name: str) -> int | None: ...
-    def close(self) -> None: ...
+    def data_files(self) -> tuple[SourceHandle, ...]:
+        """The data files of V2."""
+
+    def fill(self, variable: Variable, targets: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Fill each of `targets` with the next bytes of a variable, yield it, and check the checksum at the end."""
+
+    def read_number(self, name: str) -> int | None:
+        """Return the value of an integer scalar; None if its data file is not there."""
+
+    def close(self) -> None:
+        """Close all files."""
 
 
 class Checkpoint:
@@ -150,6 +166,11 @@ class Checkpoint:
                 meta.close()
         return tuple(files)
 
+    def paths(self) -> list[Path]:
+        """Return where its files are, the `.meta` among them; in a temporary folder if they were unpacked."""
+        paths = [file.path for file in (*self._reader.tables, *self._reader.data_files)]
+        return paths if self.meta is None else [*paths, self.meta]
+
     def check_unchanged(self) -> None:
         """Raise `CheckpointError` if a file with names or values is no longer the one that was opened."""
         for file in (*self._reader.tables, *self._reader.data_files):
@@ -219,9 +240,14 @@ def open_checkpoint(
     """
     found = find_source(path)
     try:
-        source = found.source
-        return Checkpoint(source, _open_reader(source, reader, data), found)
+        opened = _open_reader(found.source, reader, data)
     except BaseException:
+        found.close()
+        raise
+    try:
+        return Checkpoint(found.source, opened, found)
+    except BaseException:
+        opened.close()
         found.close()
         raise
 

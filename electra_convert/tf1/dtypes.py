@@ -37,7 +37,8 @@ class DType:
         if self.array in _FROM_ML_DTYPES:
             import ml_dtypes
 
-            return np.dtype(getattr(ml_dtypes, self.array))
+            found: np.dtype = np.dtype(getattr(ml_dtypes, self.array))
+            return found
         return np.dtype(self.array)
 
 
@@ -73,9 +74,8 @@ DTYPES = {
     )
 }
 
-_BY_ARRAY: dict[str, DType] = {}
-for _dtype in DTYPES.values():
-    _BY_ARRAY.setdefault(_dtype.array, _dtype)
+# Where a plain and a quantised type are held alike, an array is of the plain one.
+_BY_ARRAY = {dtype.array: dtype for dtype in DTYPES.values() if dtype.name == dtype.array}
 
 
 def find_dtype(number: int) -> DType:

@@ -79,7 +79,7 @@ class SourceHandle:
 
     def read_into(self, offset: int, buffer: np.ndarray, what: str) -> None:
         """Fill `buffer`, contiguous uint8, from `offset`."""
-        view = memoryview(buffer)
+        view = buffer.data
         while view:
             count = self._call(offset, _read_into, self._descriptor, view, offset)
             if not count:

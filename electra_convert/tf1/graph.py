@@ -84,7 +84,10 @@ class Constant:
         count = math.prod(self.shape)
         if count > MOST_ELEMENTS:
             raise GraphError(
-                "constant is too large", where=self.where, found=f"{count} elements", expected=f"at most {MOST_ELEMENTS}"
+                "constant is too large",
+                where=self.where,
+                found=f"{count} elements",
+                expected=f"at most {MOST_ELEMENTS}",
             )
         sixteen_bits = self.dtype in (_BFLOAT16, _FLOAT16)
         stored = np.dtype("uint16" if sixteen_bits else _NUMPY[self.dtype]).newbyteorder("<")
@@ -325,7 +328,9 @@ def _check_inputs(nodes: Mapping[str, Node], where: str) -> None:
         for tensor in node.inputs:
             name, _, output = tensor.partition(":")
             if name not in nodes or (output and not (output.isascii() and output.isdecimal() and len(output) < 6)):
-                raise GraphError("input of a node is not in the graph", where=f"{where}, node {node.name}", found=tensor)
+                raise GraphError(
+                    "input of a node is not in the graph", where=f"{where}, node {node.name}", found=tensor
+                )
 
 
 # --- protobuf's wire format -------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@
     PREFIX                                        V1, told by the table magic in its last 8 bytes
     PREFIX-00000-of-00003 … PREFIX-00002-of-00003 V1 in shards; TensorFlow calls it PREFIX-?????-of-00003
     PREFIX.meta                                   the graph of any of them
-    PREFIX….tempstate1583942400                   a save that was not finished
+    PREFIX….tempstate1583942400, PREFIX_temp_0a1b/part-…    a save that was not finished
 
 A prefix may be any name: `model.ckpt-40`, `model.ckpt`, `electra_small`. A number at its end is the step.
 V2 wins where V1 and V2 share a prefix, as in tensorflow/core/util/tensor_slice_reader.cc.
@@ -119,10 +119,14 @@ def without_suffix(name: str) -> str | None:
     return None
 
 
-def is_unfinished(name: str, folder: str = "") -> bool:
-    """Return whether a file is what a save leaves that was not finished: by its name, or by that of its folder."""
-    part = name.startswith("part-") and _UNFINISHED_FOLDER.fullmatch(folder) is not None
-    return part or _UNFINISHED.fullmatch(name) is not None
+def is_unfinished(name: str) -> bool:
+    """Return whether a file is what a save leaves that was broken off."""
+    return _UNFINISHED.fullmatch(name) is not None
+
+
+def is_unfinished_folder(name: str) -> bool:
+    """Return whether a folder is one that a sharded save gathers its parts in, and removes when it is complete."""
+    return _UNFINISHED_FOLDER.fullmatch(name) is not None
 
 
 def list_steps(prefixes: Sequence[Prefix], most: int = 10) -> list[str]:

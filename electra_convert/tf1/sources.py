@@ -42,6 +42,7 @@ from electra_convert.tf1.prefixes import (
     find_named,
     find_prefixes,
     is_unfinished,
+    is_unfinished_folder,
     list_steps,
     split_shard,
     without_suffix,
@@ -116,7 +117,7 @@ def find_source(path: str | os.PathLike[str]) -> FoundSource:
 
 def _from_folder(path: Path) -> Source:
     folder = DiskFolder(path)
-    _refuse_saved_model_variables(folder)
+    _refuse_by_folder_name(folder)
     choice = choose(folder)
     if choice is None:
         raise no_checkpoint_here(folder)
@@ -130,13 +131,13 @@ def _from_name(path: Path, name: str) -> Source:
     if not os.path.isdir(path.parent):
         raise nothing_there(path)
     folder = DiskFolder(path.parent)
+    _refuse_by_folder_name(folder)
     found = find_named(name, folder.files, folder.is_table)
     if len(found) > 1:
         raise several([str(path)], list_steps(found), folder, found[0])
     if not found:
         check_regular(folder, name)
         raise no_such_prefix(folder, path, name)
-    _refuse_saved_model_variables(folder)
     return _source(folder, found[0], ())
 
 
@@ -148,7 +149,7 @@ def _from_file(path: Path) -> FoundSource:
         return FoundSource(_from_name(path, name))  # V2 wins over a V1 file of the same prefix
     if prefix is not None:
         return FoundSource(_with_suffix_note(_from_name(path, prefix), path))
-    if is_unfinished(name, path.parent.name):
+    if is_unfinished(name):
         raise unfinished(str(path))
     if (stranger := know_name(name)) is not None:
         raise not_a_checkpoint(path, stranger)
@@ -198,7 +199,7 @@ def _make_temporary_folder() -> Path:
 
 def _choose_in_archive(archive: Archive, shown: str) -> tuple[ArchiveFolder, Prefix, tuple[Notice, ...]]:
     names = sorted({member.rpartition("/")[0] for member in archive.members if member.count("/") <= 1})
-    folders = [ArchiveFolder(archive, shown, name) for name in names if name != "__MACOSX"]
+    folders = [ArchiveFolder(archive, shown, name) for name in names]
     deciding = [folder for folder in folders if state.NAME in folder.files]
     if len(deciding) != 1:
         every = [(folder, prefix) for folder in folders for prefix in find_prefixes(folder.files, folder.is_table)]
@@ -248,8 +249,10 @@ def _check_whole(prefix: Prefix, shown: str) -> None:
         )
 
 
-def _refuse_saved_model_variables(folder: DiskFolder) -> None:
-    """Raise NotACheckpoint for the `variables` folder of a SavedModel, whose index looks like a checkpoint's."""
+def _refuse_by_folder_name(folder: DiskFolder) -> None:
+    """Raise NotACheckpoint for folders whose files look like a checkpoint's: parts of a save, SavedModel variables."""
     real = Path(os.path.realpath(folder.path))
+    if is_unfinished_folder(real.name) and any(name.startswith("part-") for name in folder.files):
+        raise unfinished(str(folder.path))
     if real.name == "variables" and any(os.path.isfile(real.parent / name) for name in SAVED_MODEL_FILES):
         raise not_a_checkpoint(folder.path, SAVED_MODEL)

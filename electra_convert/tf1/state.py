@@ -104,8 +104,9 @@ class _Parser:
             name = self._take("name")
             if name is None or name not in _REPEATED:
                 raise self._error(start, "a field of CheckpointState, such as model_checkpoint_path")
-            if self._take("mark") != ":":
-                raise self._error(start + len(name), "a colon after the name")
+            if self._peek() != ":":
+                raise self._error(self.at, "a colon after the name")
+            self._take("mark")
             line = self._position(self.at)[0]
             taken = self._values(name)
             if name in _STRINGS:

@@ -51,7 +51,7 @@ class HeldEntry:
 
     def take_into(self, buffer: np.ndarray) -> None:
         """Fill `buffer`, contiguous uint8, with the next bytes of the value, which has them left."""
-        memoryview(buffer)[:] = self.take(buffer.nbytes)
+        buffer.data[:] = self.take(buffer.nbytes)
 
     def finish(self) -> None:
         """Return at once: the checksum was checked before there was a value."""
@@ -60,14 +60,14 @@ class HeldEntry:
 class EntryStream:
     """The value of an entry in a block that stays in the file; same methods, and `finish` checks the checksum."""
 
-    def __init__(self, table: Table, number: int) -> None:
-        """Stand before the first entry of a raw data block."""
-        self._table, self._number = table, number
+    def __init__(self, table: Table, number: int, **facts: str) -> None:
+        """Stand before the first entry of a raw data block; `facts` go into errors."""
+        self._table, self._number, self._facts = table, number, facts
         self._file, self._handle = table.file, table.handles[number]
         self._where = f"{self._file.shown}, byte {self._handle.offset}"
         end = self._handle.offset + self._handle.size
         count = int.from_bytes(self._file.read(end - WORD, WORD, "a block of the table"), "little")
-        with refusing("a block of a table is damaged", self._where):
+        with refusing("a block of a table is damaged", self._where, **self._facts):
             self._entries_end = self._handle.offset + entries_end(self._handle.size, count)
         self._at = self._handle.offset  # of the next byte that is read, which stands behind those in `_ahead`
         self._ahead = b""
@@ -98,7 +98,7 @@ class EntryStream:
         """Fill `buffer`, contiguous uint8, with the next bytes of the value, which has them left."""
         self.left -= buffer.nbytes
         held = min(len(self._ahead), buffer.nbytes)
-        memoryview(buffer)[:held] = self._take(held)
+        buffer.data[:held] = self._take(held)
         rest = buffer[held:]
         self._file.read_into(self._at, rest, "a value of the table")
         self._at += rest.nbytes
@@ -117,7 +117,7 @@ class EntryStream:
         self._look_ahead()
         if not self._left_in_block():
             return False
-        with refusing("a block of a table is damaged", self._where):
+        with refusing("a block of a table is damaged", self._where, **self._facts):
             shared, at = read_varint(self._ahead, 0)
             unshared, at = read_varint(self._ahead, at)
             size, at = read_varint(self._ahead, at)
@@ -134,7 +134,7 @@ class EntryStream:
         end = self._handle.offset + self._handle.size
         self._take(end - self._at + len(self._ahead))
         trailer = self._file.read(end, TRAILER_SIZE, "a block of the table")
-        self._table.check_crc(self._handle, crc32c(trailer[:1], self._crc), trailer[1:])
+        self._table.check_crc(self._handle, crc32c(trailer[:1], self._crc), trailer[1:], **self._facts)
         self._table.check_range(self._number, self._first, self._key)
 
     def _left_in_block(self) -> int:

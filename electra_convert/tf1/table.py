@@ -106,9 +106,9 @@ class Table:
         for number in range(len(self.handles)):
             yield from self.block_entries(number)
 
-    def block_entries(self, number: int) -> list[Entry]:
-        """Return the entries of one data block, whose keys must lie where the index says."""
-        entries = self.read_block(self.handles[number])
+    def block_entries(self, number: int, **facts: str) -> list[Entry]:
+        """Return the entries of one data block, whose keys must lie where the index says; `facts` go into errors."""
+        entries = self.read_block(self.handles[number], **facts)
         first, last = (entries[0][0], entries[-1][0]) if entries else (None, None)
         self.check_range(number, first, last)
         return entries
@@ -124,19 +124,19 @@ class Table:
         number = bisect_left(self.last_keys, key)
         return number if number < len(self.handles) else None
 
-    def read_block(self, handle: Handle) -> list[Entry]:
+    def read_block(self, handle: Handle, **facts: str) -> list[Entry]:
         """Return the entries of a block that lies within the file, after checking its checksum."""
         stored = self.file.read(handle.offset, handle.size + TRAILER_SIZE, "a block of the table")
         contents, kind = stored[: handle.size], stored[handle.size]
-        self.check_crc(handle, crc32c(stored[: handle.size + 1]), stored[handle.size + 1 :])
-        with refusing("a block of a table is damaged", self._where(handle.offset)):
+        self.check_crc(handle, crc32c(stored[: handle.size + 1]), stored[handle.size + 1 :], **facts)
+        with refusing("a block of a table is damaged", self._where(handle.offset), **facts):
             if kind == SNAPPY:
                 contents = snappy.decompress(contents, self._most_expanded)
             elif kind != RAW:
                 raise Malformed(f"its compression is {kind}, neither {RAW} (none) nor {SNAPPY} (Snappy)")
             return decode_block(contents)
 
-    def check_crc(self, handle: Handle, computed: int, stored: bytes) -> None:
+    def check_crc(self, handle: Handle, computed: int, stored: bytes, **facts: str) -> None:
         """Raise `ChecksumError` unless `stored` is the masked form of the checksum computed over a block."""
         expected = int.from_bytes(stored, "little")
         if mask(computed) != expected:
@@ -146,6 +146,7 @@ class Table:
                 found=f"0x{mask(computed):08x}",
                 expected=f"0x{expected:08x}, stored behind the block",
                 hint="the file changed after it was written; copy it again",
+                **facts,
             )
 
     def _read_footer(self) -> tuple[Handle, Handle]:

@@ -33,11 +33,11 @@ class TensorFlowReader:
     notices: tuple[Notice, ...] = ()
 
     def __init__(self, prefix: Path, format: Literal["V1", "V2"], files: Sequence[Path], shown: str) -> None:
-        """Open the checkpoint; raise `MissingExtra` without TensorFlow, and `CheckpointError` with TensorFlow's words."""
+        """Open the checkpoint; raise `MissingExtra` without TensorFlow, `CheckpointError` with TensorFlow's words."""
         self._tensorflow = _import_tensorflow()
         self._prefix, self._shown = str(prefix), shown
         self.format = format
-        if not _WILDCARDS.isdisjoint(str(prefix if len(files) == 1 else prefix.parent)):
+        if not all(_WILDCARDS.isdisjoint(file.as_posix()) for file in files):
             raise UnsupportedFeature(
                 "TensorFlow takes this path for a pattern", where=shown, hint="rename it, or read it without TensorFlow"
             )

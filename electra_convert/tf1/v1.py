@@ -1,9 +1,9 @@
 """A V1 checkpoint: tables that hold the values themselves, in one file or in one for each shard.
 
     key ""         SavedTensorSlices.meta: name, shape, type and slices of each variable that this file has a slice of
-    key 00 NAME …  SavedTensorSlices.data: name, slice and values (values.py), also of a variable that is not partitioned
+    key 00 NAME …  SavedTensorSlices.data: name, slice and values (values.py), also of a variable in one piece
 
-A partitioned variable may have its slices in several files, so only the metadata of all files says whether it is whole.
+A partitioned variable may have its slices in several files: only the metadata of all files says whether it is whole.
 Blocks have checksums, variables have none (tensorflow/core/util/{tensor_slice_writer,tensor_slice_reader}.*).
 """
 
@@ -163,11 +163,11 @@ class SavedSlices:
             handle = table.handles[number]
             kind = file.read(handle.offset + handle.size, 1, "a block of the table")[0]
             if handle.size > LARGEST_HELD and kind == RAW:
-                stream = EntryStream(table, number)
+                stream = EntryStream(table, number, variable=str(variable))
                 if stream.find(key):
                     return stream
             else:
-                value = self._hold(part.file, number).get(key)
+                value = self._hold(part.file, number, variable).get(key)
                 if value is not None:
                     return HeldEntry(value)
         raise CheckpointError(
@@ -178,10 +178,10 @@ class SavedSlices:
             hint=DAMAGED,
         )
 
-    def _hold(self, file: int, number: int) -> dict[bytes, bytes]:
+    def _hold(self, file: int, number: int, variable: Variable) -> dict[bytes, bytes]:
         """Return the entries of a block; the last block stays, for variables that stand side by side."""
         if self._held is None or self._held[:2] != (file, number):
-            self._held = (file, number, dict(self._tables[file].block_entries(number)))
+            self._held = (file, number, dict(self._tables[file].block_entries(number, variable=str(variable))))
         return self._held[2]
 
     def _check_slice(self, variable: Variable, part: Part, content: bytes) -> SavedSlice:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
+from electra_convert.tf1.buffers import swap
 from electra_convert.tf1.dtypes import DType
 from electra_convert.tf1.messages import Extents, encode_slice
 from electra_convert.tf1.wire import (
@@ -90,7 +91,8 @@ def decode_values(data: bytes, dtype: DType, count: int) -> np.ndarray:
     if packed.size != count * dtype.size:
         raise Malformed(f"it holds {packed.size / dtype.size:g} values, expected {count}")
     if sys.byteorder == "big":
-        return packed.view(f"u{dtype.part}").byteswap().view(np.uint8)
+        packed = packed.copy()
+        swap(packed, dtype)
     return packed
 
 
@@ -131,8 +133,8 @@ def _unpack(packed: np.ndarray, storage: Storage, count: int) -> np.ndarray:
     for place in range(longest):
         has = sizes > place
         numbers[has] |= (packed[begins[has] + place] & 0x7F).astype(np.uint64) << np.uint64(7 * place)
-    narrow = numbers.view(np.int64).astype(storage.bits)
-    limit = 1 if storage.field == STORAGE["bool"].field else None
-    if (narrow.astype(np.int64) != numbers.view(np.int64)).any() or (limit and (narrow > limit).any()):
+    wide = numbers.view(np.int64)
+    narrow: np.ndarray = wide.astype(storage.bits)
+    if (narrow != wide).any() or (storage == STORAGE["bool"] and narrow.max(initial=0) > 1):
         raise Malformed("a value does not fit its type")
     return narrow.view(np.uint8)

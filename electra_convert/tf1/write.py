@@ -119,7 +119,7 @@ class BundleWriter:
             if self._byteorder != sys.byteorder:
                 stored = stored.copy()
                 swap(stored, dtype)
-            self._files[shard].write(stored)
+            self._files[shard].write(stored.data)
             crc = crc32c(stored, crc)
             size += stored.nbytes
         if size != bytes_of(dtype, shape):

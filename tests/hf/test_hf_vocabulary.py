@@ -137,6 +137,12 @@ class TestReading:
         assert (notice.kind, notice.code) == ("warning", "vocab-duplicate")
         assert dict(notice.facts)["found"] == ["[UNK]: lines 2, 9", "a: lines 6, 8"]
 
+    def test_notices_name_the_file_without_its_folder(self, path: Path) -> None:
+        found = read(path, (FIVE + " a\na\n\n").replace("\n", "\r\n"))
+        assert len(found.notices) == 4
+        for notice in (*found.notices, *check_rows(found, 100)):
+            assert dict(notice.facts)["where"] == "vocab.txt"
+
     @given(st.lists(st.text(st.characters(exclude_characters="\r", exclude_categories=["Cs"]), max_size=4)))
     def test_any_lines_get_googles_ids_and_read_the_same_when_written(
         self, tmp_path_factory: pytest.TempPathFactory, lines: list[str]
@@ -191,7 +197,7 @@ class TestRefusals:
         assert error.found == "0xff"
 
     def test_a_missing_file_and_a_folder_are_refused(self, path: Path) -> None:
-        for target, message in ((path, "not there"), (path.parent, "")):
+        for target, message in ((path, "not there"), (path.parent, "no regular file")):
             with pytest.raises(VocabularyError, match=message):
                 read_vocabulary(target)
 

@@ -52,6 +52,9 @@ def some_arrays() -> dict[str, np.ndarray[Any, Any]]:
         "electra.encoder.layer.2.x": random.normal(size=(4,)).astype(np.float32),
         "electra.A": random.normal(size=(2, 3)).astype(ml_dtypes.bfloat16),
         "electra.a": random.normal(size=(2, 3)).astype(np.float16),
+        "_": np.ones(1, np.float32),
+        "B": np.ones(2, np.float32),
+        "a": np.ones(3, np.float32),
         "double": random.normal(size=(1, 2, 2)),
         "scalar": np.array(2.5, np.float32),
         "empty": np.zeros((0, 4), np.float32),
@@ -277,6 +280,20 @@ class TestFullDisk:
         write_weights(tmp_path / "w", specs(arrays), whole(arrays))
         assert (tmp_path / "w").read_bytes() == library_bytes(arrays)
 
+    @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="no posix_fallocate")
+    def test_the_whole_file_is_reserved_before_the_first_byte(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        reserved = []
+
+        def reserve(descriptor: int, offset: int, length: int) -> None:
+            reserved.append((os.fstat(descriptor).st_size, offset, length))
+
+        monkeypatch.setattr(os, "posix_fallocate", reserve)
+        arrays = some_arrays()
+        write_weights(tmp_path / "w", specs(arrays), whole(arrays))
+        assert reserved == [(0, 0, weights_nbytes(specs(arrays)))]
+
     def test_short_writes_are_continued(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         class Dribbling:
             def __init__(self, file: Any) -> None:
@@ -339,6 +356,20 @@ class TestReadingBack:
             (tmp_path / "w").write_bytes(changed)
             with pytest.raises(OutputError):
                 read_back(tmp_path / "w", specs(arrays), whole(arrays))
+
+    def test_a_header_that_the_library_understands_otherwise_is_noticed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        arrays = {"x": np.ones((2, 3), np.float32)}
+
+        def wrong(ordered: list[TensorSpec]) -> bytes:
+            return encode_header([TensorSpec(tensor.name, tensor.dtype, tensor.shape[::-1]) for tensor in ordered])
+
+        monkeypatch.setattr(weights_module, "encode_header", wrong)
+        write_weights(tmp_path / "w", specs(arrays), whole(arrays))
+        with pytest.raises(OutputError) as caught:
+            read_back(tmp_path / "w", specs(arrays), whole(arrays))
+        assert caught.value.facts["tensor"] == "header"
 
     def test_a_source_that_gives_other_values_now_is_noticed(self, tmp_path: Path) -> None:
         first, second = {"x": np.zeros(5, np.float32)}, {"x": np.array([0, 0, -0.0, 0, 0], np.float32)}

@@ -1,0 +1,27 @@
+"""Gives every verb an open checkpoint, from a path or from one that is open already."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+from electra_convert.planning import Reader, StrPath
+
+if TYPE_CHECKING:
+    from electra_convert.tf1.checkpoint import Checkpoint
+
+
+@contextmanager
+def opened(
+    checkpoint: StrPath | Checkpoint, reader: Reader = "auto", *, data: Literal["required", "optional"] = "required"
+) -> Iterator[Checkpoint]:
+    """Give an open checkpoint; one that was opened here is closed again."""
+    if not isinstance(checkpoint, (str, os.PathLike)):
+        yield checkpoint
+        return
+    from electra_convert.tf1.checkpoint import open_checkpoint
+
+    with open_checkpoint(checkpoint, reader=reader, data=data) as own:
+        yield own

@@ -1,0 +1,281 @@
+"""`verify`: does a Hugging Face folder compute what its checkpoint computes?
+
+    structure ──▶ bytes ──▶ float64 against the original graph and reference.py ──▶ float32 within its own noise
+
+The folder is read from the disk as anybody would read it; the references take their weights from the checkpoint by
+their TensorFlow names, and share no code with the conversion. `rungs.py` has the limits and where they come from.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from electra_convert.electra.mapping import ARCHITECTURE, HalfName
+from electra_convert.errors import FolderError, MissingExtra, ParityError
+from electra_convert.examination import CheckpointSummary, Examination, examine, summarise
+from electra_convert.notices import Notice
+from electra_convert.opening import opened
+from electra_convert.planning import Reader, StrPath
+from electra_convert.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    from electra_convert.rungs import Check
+    from electra_convert.tf1.checkpoint import Checkpoint
+
+Reference = Literal["auto", "graph", "numpy", "tensorflow"]
+
+HALF_OF: dict[str, HalfName] = {architecture: half for half, architecture in ARCHITECTURE.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class HalfParity:
+    """The verdict on one folder: every check, what stood as reference, what could not be proven, and why it failed."""
+
+    half: HalfName
+    folder: str
+    dtype: str
+    references: tuple[str, ...]
+    checks: tuple[Check, ...]
+    unproven: tuple[str, ...]
+    explanations: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check holds."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """The checks that do not hold, in the order of the rungs."""
+        return tuple(check for check in self.checks if not check.passed)
+
+    def worst_share(self, rung: str) -> float | None:
+        """Return the largest difference of a rung as a share of its tensor's scale; None where it has no figures."""
+        shares = [
+            check.found / check.scale
+            for check in self.checks
+            if check.rung == rung and isinstance(check.found, float) and check.scale
+        ]
+        return max(shares, default=None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the verdict as plain data."""
+        return {
+            "half": self.half,
+            "folder": self.folder,
+            "passed": self.passed,
+            "dtype": self.dtype,
+            "references": list(self.references),
+            "checks": [check.to_json() for check in self.checks],
+            "unproven": list(self.unproven),
+            "explanations": list(self.explanations),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """The verdict on a folder, half by half."""
+
+    checkpoint: CheckpointSummary
+    halves: tuple[HalfParity, ...]
+    seed: int
+    notices: tuple[Notice, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check of every half holds."""
+        return all(half.passed for half in self.halves)
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """Every check of every half."""
+        return tuple(check for half in self.halves for check in half.checks)
+
+    @property
+    def warnings(self) -> tuple[Notice, ...]:
+        """The notices that a person may act on."""
+        return tuple(notice for notice in self.notices if notice.kind == "warning")
+
+    @property
+    def notes(self) -> tuple[Notice, ...]:
+        """The notices for the record."""
+        return tuple(notice for notice in self.notices if notice.kind == "note")
+
+    def summary(self) -> str:
+        """Return the verdict in a line: what failed first, or that all holds."""
+        if self.passed:
+            return f"{len(self.checks)} of {len(self.checks)} checks hold"
+        first = next(check for check in self.checks if not check.passed)
+        failed = sum(not check.passed for check in self.checks)
+        return f"{failed} of {len(self.checks)} checks fail, the first at {first.name} ({first.rung})"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the verdict as plain data."""
+        return {
+            "checkpoint": self.checkpoint.to_json(),
+            "passed": self.passed,
+            "seed": self.seed,
+            "halves": [half.to_json() for half in self.halves],
+            "notes": [notice.to_json() for notice in self.notes],
+        }
+
+
+def verify(
+    checkpoint: StrPath | Checkpoint,
+    folder: StrPath,
+    *,
+    reference: Reference = "auto",
+    seed: int = 0,
+    with_transformers: bool = False,
+    reader: Reader = "auto",
+    check: bool = False,
+    progress: Progress = no_progress,
+) -> Parity:
+    """Return whether a folder computes what a checkpoint computes; folders of other tools are taken too.
+
+    >>> from electra_convert import convert, verify
+    >>> _ = convert("fixtures/google/default_small", "out", verify=False)
+    >>> verify("fixtures/google/default_small", "out").passed
+    True
+
+    Args:
+        checkpoint: as in `convert`.
+        folder: a Hugging Face ELECTRA folder, or one with the folders `discriminator` and `generator`.
+        reference: the original graph where there is one (`auto`), or one reference by name.
+        seed: of the inputs.
+        with_transformers: also load the folder with the installed transformers and compare its outputs.
+        reader: `tensorflow` reads the checkpoint through TensorFlow's own reader.
+        check: raise for a no, instead of returning it.
+        progress: called with (steps done, steps in total, what).
+
+    Raises:
+        ParityError: with `check`, if a check does not hold.
+        FolderError: it is no Hugging Face ELECTRA folder.
+        MissingExtra: torch (or transformers, or TensorFlow where asked for) is not installed.
+        InputError: the checkpoint is refused.
+    """
+    require_torch()
+    with opened(checkpoint, reader) as source:
+        shown = source.shown if not isinstance(checkpoint, (str, os.PathLike)) else os.fspath(checkpoint)
+        examination = examine(source)
+        halves = tuple(
+            prove(
+                source,
+                examination,
+                half,
+                path,
+                shown=os.fspath(path),
+                reference=reference,
+                seed=seed,
+                with_transformers=with_transformers,
+                progress=progress,
+            )
+            for half, path in find_halves(Path(folder)).items()
+        )
+        parity = Parity(summarise(shown, source, None), halves, seed, examination.notices)
+    if check and not parity.passed:
+        raise parity_error(parity.halves)
+    return parity
+
+
+def prove(
+    source: Checkpoint,
+    examination: Examination,
+    half: HalfName,
+    folder: Path,
+    *,
+    shown: str,
+    reference: Reference = "auto",
+    seed: int = 0,
+    with_transformers: bool = False,
+    bytes_compared: bool = False,
+    progress: Progress = no_progress,
+) -> HalfParity:
+    """Return the verdict on one half's folder; with `bytes_compared` the second rung was climbed before."""
+    from electra_convert.proof import Proof
+
+    proof = Proof(source, examination, half, folder, reference, seed, bytes_compared)
+    steps = proof.steps(with_transformers)
+    for number, (what, step) in enumerate(steps):
+        progress(number, len(steps), what)
+        step()
+    progress(len(steps), len(steps), "verified")
+    return HalfParity(
+        half=half,
+        folder=shown,
+        dtype=proof.dtype,
+        references=tuple(proof.references),
+        checks=tuple(proof.checks),
+        unproven=tuple(proof.unproven),
+        explanations=tuple(proof.explain()),
+    )
+
+
+def find_halves(folder: Path) -> Mapping[HalfName, Path]:
+    """Return the halves that a folder holds: itself, or its subfolders `discriminator` and `generator`.
+
+    Raises:
+        FolderError: neither is a Hugging Face ELECTRA folder.
+    """
+    from electra_convert.hf.config import read_config
+    from electra_convert.stored import stored_names
+
+    if (folder / "config.json").exists():
+        architectures = read_config(folder / "config.json").get("architectures") or []
+        named = [HALF_OF[name] for name in architectures if name in HALF_OF]
+        heads = {name.split(".")[0] for name in stored_names(folder)} if not named else set()
+        if named or heads & {"discriminator_predictions", "generator_predictions"}:
+            told: HalfName = "discriminator" if "discriminator_predictions" in heads else "generator"
+            return {named[0] if named else told: folder}
+        raise FolderError(
+            "the folder holds neither a discriminator nor a generator",
+            where=os.fspath(folder),
+            found=[str(name) for name in architectures] or "no architectures in config.json",
+            expected=" or ".join(HALF_OF),
+        )
+    halves: dict[HalfName, Path] = {
+        half: folder / half for half in HALF_OF.values() if (folder / half / "config.json").exists()
+    }
+    if not halves:
+        raise FolderError(
+            "not a Hugging Face folder",
+            where=os.fspath(folder),
+            found="no config.json",
+            expected="config.json with model.safetensors, or folders `discriminator` and `generator`",
+        )
+    return halves
+
+
+def require_torch() -> None:
+    """Raise MissingExtra unless torch can be imported."""
+    if not has_torch():
+        raise MissingExtra(
+            "verification needs torch",
+            found="torch is not installed",
+            hint="pip install 'electra-convert[verify]'",
+        )
+
+
+def has_torch() -> bool:
+    """Return whether torch is installed, without importing it."""
+    from importlib.util import find_spec
+
+    return find_spec("torch") is not None
+
+
+def parity_error(halves: tuple[HalfParity, ...]) -> ParityError:
+    """Return the error for folders that do not compute what their checkpoint computes."""
+    failed = [(half, check) for half in halves for check in half.failed]
+    half, first = failed[0]
+    return ParityError(
+        f"the {half.half} does not compute what the checkpoint computes",
+        where=f"{first.name}, {first.where}" if first.where else first.name,
+        found=f"{first.found:.1e} against {first.against}" if isinstance(first.found, float) else first.found,
+        expected=f"at most {first.limit:.1e} ({first.reason})" if isinstance(first.limit, float) else first.limit,
+        because=list(half.explanations) or None,
+        failed=f"{len(failed)} of {sum(len(half.checks) for half in halves)} checks",
+    )

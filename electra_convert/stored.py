@@ -1,0 +1,111 @@
+"""The tensors that a Hugging Face folder holds on disk, under the names of the mapping table, read one at a time.
+
+Other writers spell some names otherwise or store more; all of it says the same to transformers:
+
+    electra.….LayerNorm.gamma, .beta       what transformers 5.0.0 saves for .weight and .bias
+    generator_lm_head.weight               a copy of the word embeddings it is tied to
+    ….embeddings.position_ids              a buffer that old versions stored
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from electra_convert.electra.mapping import TIED
+from electra_convert.errors import FolderError
+from electra_convert.hf.weights import Weights, open_weights
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+WEIGHTS, PICKLE = "model.safetensors", "pytorch_model.bin"
+OLD_ENDINGS = {".LayerNorm.gamma": ".LayerNorm.weight", ".LayerNorm.beta": ".LayerNorm.bias"}
+BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
+
+
+class StoredTensors(Mapping[str, Array]):
+    """A folder's tensors by their current names; a value is read when it is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._weights: Weights | None = None
+        self._loaded: dict[str, Array] = {}
+        if (folder / WEIGHTS).exists() or not (folder / PICKLE).exists():
+            self._weights = open_weights(folder / WEIGHTS)
+            stored = {name: (spec.shape, spec.dtype) for name, spec in self._weights.tensors.items()}
+        else:
+            self._loaded = _load_pickle(folder / PICKLE)
+            stored = {name: (array.shape, array.dtype.name) for name, array in self._loaded.items()}
+        self.where = str(folder / (WEIGHTS if self._weights else PICKLE))
+        self._stored_name = {current_name(name): name for name in stored}
+        self.shapes = {name: stored[original][0] for name, original in self._stored_name.items()}
+        self.dtypes = {name: stored[original][1] for name, original in self._stored_name.items()}
+        for name in [name for name in self._stored_name if self._is_harmless(name)]:
+            del self._stored_name[name], self.shapes[name], self.dtypes[name]
+
+    def __getitem__(self, name: str) -> Array:
+        stored = self._stored_name[name]
+        return self._weights.read(stored) if self._weights else self._loaded[stored]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stored_name)
+
+    def __len__(self) -> int:
+        return len(self._stored_name)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._weights:
+            self._weights.close()
+
+    def _is_harmless(self, name: str) -> bool:
+        """Return whether a tensor says nothing that the others do not say."""
+        if name in TIED and TIED[name] in self._stored_name:
+            copy, source = self[name], self[TIED[name]]
+            return copy.shape == source.shape and copy.tobytes() == source.tobytes()
+        return name.endswith(BUFFERS)
+
+
+def current_name(stored: str) -> str:
+    """Return the name that the mapping table has for a stored one.
+
+    >>> current_name("electra.embeddings.LayerNorm.gamma")
+    'electra.embeddings.LayerNorm.weight'
+    """
+    for old, current in OLD_ENDINGS.items():
+        if stored.endswith(old):
+            return stored.removesuffix(old) + current
+    return stored
+
+
+def stored_names(folder: Path) -> list[str]:
+    """Return the names of the tensors that a folder holds."""
+    tensors = StoredTensors(folder)
+    try:
+        return list(tensors)
+    finally:
+        tensors.close()
+
+
+def _load_pickle(path: Path) -> dict[str, Array]:
+    """Return the tensors of a `.bin`; it is a pickle, of which only tensors are let out (`weights_only`)."""
+    import pickle
+
+    import ml_dtypes
+    import torch
+
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        raise FolderError("not a file of tensors", where=str(path), found=str(error).split("\n")[0]) from error
+    if not isinstance(tensors, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
+        raise FolderError("not a file of tensors", where=str(path), expected="a dict of tensors by their names")
+    arrays = {}
+    for name, tensor in tensors.items():
+        if tensor.dtype is torch.bfloat16:
+            arrays[name] = tensor.contiguous().view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+        else:
+            arrays[name] = np.ascontiguousarray(tensor.numpy())
+    return arrays
