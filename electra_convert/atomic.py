@@ -76,14 +76,6 @@ def check_target(out: str | os.PathLike[str], *, overwrite: bool = False, needed
     _require_space(target.parent, shown, needed_bytes)
 
 
-def require_free(out: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-    """Raise OutputError unless `staged_folder` would accept `out` now."""
-    shown = os.fspath(out)
-    target = _absolute(shown)
-    _require_parent(target, shown)
-    _require_free(target, shown, overwrite)
-
-
 def write_failure(path: str | os.PathLike[str], error: OSError, needed_bytes: int | None = None) -> OutputError:
     """Return the refusal to raise when the system did not take what was written to `path`."""
     if error.errno not in _FULL:

@@ -191,14 +191,14 @@ def convert(
         verify=verify,
         reader=reader,
     )
-    from electra_convert.atomic import refuse_overlap, require_free
+    from electra_convert.atomic import check_target, refuse_overlap
 
     if verify:
         require_torch()
     with opened(checkpoint, reader) as source:
-        shown = source.shown if _is_open(checkpoint) else os.fspath(checkpoint)  # type: ignore[arg-type]
-        refuse_overlap(out, source.paths() if _is_open(checkpoint) or not os.path.exists(shown) else [shown])
-        require_free(out, overwrite=overwrite)
+        shown = os.fspath(checkpoint) if isinstance(checkpoint, (str, os.PathLike)) else source.shown
+        refuse_overlap(out, [shown, *source.paths()])
+        check_target(out, overwrite=overwrite, needed_bytes=0)
         plan = plan_conversion(source, options)
         if dry_run:
             _refuse_warnings(options, plan.notices)
@@ -238,10 +238,6 @@ def state_dict(
             )
             for move in half.moves
         }
-
-
-def _is_open(checkpoint: StrPath | Checkpoint) -> bool:
-    return not isinstance(checkpoint, (str, os.PathLike))
 
 
 def _write(

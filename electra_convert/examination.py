@@ -6,6 +6,7 @@ What `inspect`, `convert` and `verify` need to know before each does its own wor
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from electra_convert.tf1.checkpoint import Checkpoint
 
 POSITIONS = "electra/embeddings/position_embeddings"
+
+# A partitioner splits slots too, also those of a variable of one part.
+_POSITION_SLOT = re.compile(re.escape(POSITIONS) + r"/(?:part_([0-9]{1,9})/)?adam_v")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,28 +112,24 @@ def graph_values(graph: TrainedGraph, body: str) -> GraphValues | None:
 def trained_length_of_slots(checkpoint: Checkpoint) -> int | None:
     """Return one more than the last position that was ever trained, as the optimizer's second moments show it.
 
-    Adam's `adam_v` of a row that no example reached is exactly zero. None without such a slot.
+    Adam's `adam_v` of a row that no example reached is exactly zero. None without such a slot, or where its parts are
+    not as large as the position table.
     """
     import numpy as np
 
-    stem = POSITIONS + "/"
-    slots = [name for name in checkpoint.variables if name.startswith(stem) and name.endswith("/adam_v")]
-    positions = checkpoint.variables.get(POSITIONS)
-    if not slots or positions is None:
+    table = checkpoint.variables.get(POSITIONS)
+    matches = [match for match in map(_POSITION_SLOT.fullmatch, checkpoint.variables) if match]
+    slots = [checkpoint.variables[match[0]] for match in sorted(matches, key=lambda match: int(match[1] or 0))]
+    if table is None or not slots or any(len(slot.shape) != 2 or not slot.dtype.size for slot in slots):
         return None
-    parts = [checkpoint.read(name) for name in sorted(slots, key=_part_number)]
-    if any(part.ndim != 2 for part in parts):
+    heights, widths = zip(*(slot.shape for slot in slots), strict=True)
+    along_rows = (sum(heights), *set(widths)) == table.shape
+    along_columns = (*set(heights), sum(widths)) == table.shape
+    if not along_rows and not along_columns:
         return None
-    trained = [np.any(part != 0, axis=1) for part in parts]
-    rows = positions.shape[0]
-    whole = np.any(trained, axis=0) if all(len(part) == rows for part in trained) else np.concatenate(trained)
-    reached = np.flatnonzero(whole)
+    trained = [np.any(checkpoint.read(slot.name) != 0, axis=1) for slot in slots]
+    reached = np.flatnonzero(np.concatenate(trained) if along_rows else np.any(trained, axis=0))
     return int(reached[-1]) + 1 if len(reached) else None
-
-
-def _part_number(name: str) -> int:
-    part = name.split("/")[-2]
-    return int(part[5:]) if part.startswith("part_") and part[5:].isdigit() else 0
 
 
 def find_vocabulary(checkpoint: Checkpoint) -> tuple[Path | None, list[Notice]]:
@@ -177,12 +177,10 @@ def _read_graph(
 
 
 def _slot_notices(layout: Layout, checkpoint: Checkpoint) -> list[Notice]:
-    """Return a note for slots whose shape is not their variable's: harmless, but nothing of it is expected."""
+    """Return a note for slots of another shape or type than their variable: harmless, but no trainer writes them."""
     odd = []
     for name in layout.names_of("optimizer"):
-        owner = checkpoint.variables.get(name.rsplit("/", 1)[0])
-        if owner is not None and owner.shape != checkpoint.variables[name].shape:
-            odd.append(name)
-    return (
-        [note("slot-shape", "optimizer slots have another shape than their variable", found=some(odd))] if odd else []
-    )
+        slot, owner = checkpoint.variables[name], checkpoint.variables.get(name.rsplit("/", 1)[0])
+        if owner is not None and (owner.shape, owner.dtype) != (slot.shape, slot.dtype):
+            odd.append(str(slot))
+    return [note("slots", "optimizer slots have another shape or type than their variable", found=some(odd))] if odd else []

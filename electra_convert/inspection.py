@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -9,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from electra_convert.electra.config import Origin
 from electra_convert.electra.layout import HALVES, Kind
-from electra_convert.electra.mapping import HalfName, Move
-from electra_convert.electra.settings import Given, Settled, sizes_of
+from electra_convert.electra.mapping import HalfName
+from electra_convert.electra.settings import Given, sizes_of
 from electra_convert.errors import InputError, VocabularyError
 from electra_convert.examination import CheckpointSummary, Examination, examine, find_vocabulary, summarise
 from electra_convert.hf.casing import find_casing
 from electra_convert.hf.vocabulary import read_vocabulary
 from electra_convert.notices import Notice
 from electra_convert.opening import opened
-from electra_convert.planning import FLOATS, Reader, StrPath
+from electra_convert.planning import Reader, StrPath, export_dtype
 
 if TYPE_CHECKING:
     from electra_convert.tf1.checkpoint import Checkpoint
@@ -164,8 +165,9 @@ def inspect(checkpoint: StrPath | Checkpoint, *, reader: Reader = "auto") -> Ins
         graph = examination.graph
         length = graph.trained_length.value if graph and graph.trained_length else None
         vocabulary, found = _vocabulary(source)
+        shown = os.fspath(checkpoint) if isinstance(checkpoint, (str, os.PathLike)) else source.shown
         return Inspection(
-            checkpoint=summarise(str(checkpoint) if isinstance(checkpoint, str) else source.shown, source, length),
+            checkpoint=summarise(shown, source, length),
             setup=layout.setup.told,
             halves=halves,
             variables=variables,
@@ -176,38 +178,25 @@ def inspect(checkpoint: StrPath | Checkpoint, *, reader: Reader = "auto") -> Ins
 
 
 def _view(source: Checkpoint, examination: Examination, name: HalfName) -> HalfView:
+    """Return a half as `convert` would export it with nothing else given, or why it would not."""
     half = examination.layout.halves[name]
+    config: Mapping[str, Any] = sizes_of(half) if half.whole else {}
+    origins: Mapping[str, Origin] = {key: Origin("shape", "") for key in config}
+    reason = ""
     try:
         settled = examination.settle(name, Given())
+        config, origins = settled.config.to_json(), settled.origins
+        export_dtype(source, name, half.moves, None)
+        examination.layout.refuse_unknown()
     except InputError as error:
-        config = sizes_of(half) if half.whole else {}
-        origins = {key: Origin("shape", "") for key in config}
-        return _half_view(source, name, config, origins, half.moves, error.message)
-    return _settled_view(source, name, settled, half.moves)
-
-
-def _settled_view(source: Checkpoint, name: HalfName, settled: Settled, moves: tuple[Move, ...]) -> HalfView:
-    return _half_view(source, name, settled.config.to_json(), settled.origins, moves, "")
-
-
-def _half_view(
-    source: Checkpoint,
-    name: HalfName,
-    config: Mapping[str, Any],
-    origins: Mapping[str, Origin],
-    moves: tuple[Move, ...],
-    reason: str,
-) -> HalfView:
-    if not reason:
-        strange = sorted({source.variables[move.variable].dtype.name for move in moves} - FLOATS)
-        reason = f"variables of type {', '.join(strange)}" if strange else ""
+        reason = error.message
     return HalfView(
         half=name,
         config=config,
         sources=origins,
-        parameters=sum(prod(move.variable_shape) for move in moves),
-        tensors=len(moves),
-        nbytes=sum(source.variables[move.variable].nbytes for move in moves),
+        parameters=sum(prod(move.variable_shape) for move in half.moves),
+        tensors=len(half.moves),
+        nbytes=sum(source.variables[move.variable].nbytes for move in half.moves),
         exportable=not reason,
         reason=reason,
     )

@@ -14,7 +14,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
 from electra_convert.electra.hparams import Hparams, parse_hparams
-from electra_convert.electra.layout import HALVES, KNOWN_SCALARS, Kind, Layout
+from electra_convert.electra.layout import HALVES, KNOWN_SCALARS, STEP, Kind, Layout
 from electra_convert.electra.mapping import HalfName, Move
 from electra_convert.electra.settings import Given, Settled, config_misfits
 from electra_convert.errors import LayoutError, MappingError, SettingError, UsageError, VocabularyError
@@ -72,6 +72,8 @@ class Options:
         _refuse_other("dtype", self.dtype, (None, *EXPORT_DTYPES))
         _refuse_other("hidden_act", self.hidden_act, (None, *ACTIVATIONS))
         _refuse_other("reader", self.reader, ("auto", "tensorflow"))
+        if isinstance(self.ignore, str):
+            raise UsageError("ignore is one text, not a list of patterns", found=self.ignore, hint=f"[{self.ignore!r}]")
         if self.num_attention_heads is not None and self.num_attention_heads < 1:
             raise UsageError("num_attention_heads is not a head count", found=str(self.num_attention_heads))
         if not self.tokenizer and (self.vocab, self.cased, self.strip_accents, self.max_length) != (None,) * 4:
@@ -163,6 +165,8 @@ def plan_conversion(checkpoint: Checkpoint, options: Options) -> ConversionPlan:
     examination = examine(checkpoint, options.ignore)
     layout = examination.layout
     given = _read_given(options)
+    if given.hparams:
+        _refuse_other_training(examination, given.hparams)
     notices = [*examination.notices, *_hparams_notices(given.hparams)]
     halves, refused = _plan_halves(checkpoint, examination, options, given)
     layout.refuse_unknown()
@@ -173,7 +177,7 @@ def plan_conversion(checkpoint: Checkpoint, options: Options) -> ConversionPlan:
     scalars = {
         name: float(checkpoint.read(name))
         for name in layout.names_of("known scalar")
-        if name != "global_step" and not checkpoint.variables[name].shape
+        if name != STEP and checkpoint.variables[name].dtype.name in FLOATS
     }
     notices += [*found, *_dtype_notes(checkpoint, halves), *_scalar_notes(scalars)]
     notices += _length_notes(lengths, halves) + _energy_warnings(examination, given.hparams, halves)
@@ -197,7 +201,7 @@ def _plan_halves(
             own = replace(given, flags=options.flags_for(name, body), config=given.config if name in fits else None)
             settled = examination.settle(name, own)
             halves.append(
-                HalfPlan(name, half.moves, settled, _export_dtype(checkpoint, name, half.moves, options.dtype))
+                HalfPlan(name, half.moves, settled, export_dtype(checkpoint, name, half.moves, options.dtype))
             )
         except LayoutError as error:
             if options.export != "available":
@@ -229,6 +233,13 @@ def _halves_of_config(layout: Layout, wanted: Sequence[HalfName], given: Given) 
 def _read_given(options: Options) -> Given:
     config = None if options.config is None else read_config(options.config, SettingError)
     where = "--config" if options.config is None else os.fspath(options.config)
+    if config and config.get("hidden_act", "gelu") not in ACTIVATIONS:
+        raise SettingError(
+            "the config has an activation that no ELECTRA was trained with",
+            where=where,
+            found=str(config["hidden_act"]),
+            expected=", ".join(ACTIVATIONS),
+        )
     return Given({}, _read_hparams(options.hparams), config, where)
 
 
@@ -242,14 +253,40 @@ def _read_hparams(hparams: StrPath | Mapping[str, Any] | None) -> Hparams | None
     if not text.startswith("{"):
         return parse_hparams(read_json(text, "the hparams", SettingError), text)
     try:
-        return parse_hparams(json.loads(text), "--hparams")
-    except (json.JSONDecodeError, RecursionError) as error:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, brackets within brackets
         raise UsageError(
             "--hparams is not JSON", found=str(error), hint="quote it for the shell, or pass a file"
         ) from error
+    return parse_hparams(document, "--hparams")
 
 
-def _export_dtype(checkpoint: Checkpoint, half: HalfName, moves: Sequence[Move], wanted: str | None) -> str:
+def _refuse_other_training(examination: Examination, hparams: Hparams) -> None:
+    """Refuse hparams that contradict what the graph or the position table tells of the training."""
+    graph = examination.graph.electric if examination.graph else None
+    if examination.layout.setup.towers and graph is not None and hparams.electric not in {None, graph}:
+        objectives = {True: "Electric's objective", False: "ELECTRA's objective"}
+        raise SettingError(
+            "the hparams contradict the graph that trained the checkpoint",
+            where=hparams.where,
+            found=objectives[not graph],
+            expected=f"{objectives[graph]}, from the graph",
+            hint="pass the hparams of this training, or none: the graph knows",
+        )
+    positions = min(
+        (half.letters["P"] for half in examination.layout.halves.values() if "P" in half.letters), default=None
+    )
+    if hparams.trained_length and positions and hparams.trained_length > positions:
+        raise SettingError(
+            "the hparams give longer texts than the position table has rows",
+            where=f"{hparams.where}, `max_seq_length`",
+            found=str(hparams.trained_length),
+            expected=f"at most {positions}",
+            hint="pass the hparams of this training, or none",
+        )
+
+
+def export_dtype(checkpoint: Checkpoint, half: HalfName, moves: Sequence[Move], wanted: str | None) -> str:
     """Return the type a half is exported in.
 
     Raises:
@@ -377,7 +414,7 @@ def _dtype_notes(checkpoint: Checkpoint, halves: Sequence[HalfPlan]) -> list[Not
         stored = sorted({checkpoint.variables[move.variable].dtype.name for move in plan.moves})
         if stored != [plan.dtype]:
             found = f"{' and '.join(stored)}, written as {plan.dtype}"
-            notes.append(note("dtype", f"values of the {plan.half} were rounded", found=found))
+            notes.append(note("dtype", f"values of the {plan.half} are of another type than stored", found=found))
     return notes
 
 

@@ -19,7 +19,10 @@ LAYERS = (
     ("tf1",),
     ("hf",),
     ("electra",),
-    ("examination", "planning", "streaming", "record", "conversion", "parity", "inspection"),
+    (
+        *("opening", "examination", "planning", "streaming", "conversion", "record", "inspection"),
+        *("stored", "rungs", "proof", "diagnosis", "parity", "verification", "transformers_run", "tensorflow_run"),
+    ),
     ("batching",),
     ("report",),
     ("cli", "__main__"),
@@ -91,7 +94,7 @@ def loaded_by(code: str) -> set[str]:
     "code",
     [
         "import electra_convert, electra_convert.cli",
-        "import electra_convert.cli as c; c.cli.main(['--help'], standalone_mode=False)",
+        "import sys; sys.argv[1:] = ['--help']; import electra_convert.cli; electra_convert.cli.main()",
     ],
 )
 def test_start_up_loads_nothing_heavy(code: str) -> None:

@@ -47,5 +47,5 @@ def test_examples_in_docstrings_are_true(name: str, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("name", ["electra_convert", *modules()])
 def test_every_module_says_in_one_line_what_it_is(name: str) -> None:
     first = (importlib.import_module(name).__doc__ or "").strip().splitlines()[0]
-    assert first.endswith((".", ":"))
+    assert first.endswith((".", ":", "?"))
     assert len(first) <= 120

@@ -5,6 +5,7 @@ Seen in public checkpoints; a model is named by the first row whose pattern some
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,15 @@ FOREIGN = (
 )
 # fmt: on
 
+# Scopes that hold ELECTRA's own variables beside an unknown one.
+OURS = frozenset(
+    """electra generator discriminator_predictions generator_predictions generator_ltr generator_rtl cloze_predictions
+    task_specific""".split()
+)
+
+# TensorFlow 2 ends every key of an object graph with it, so `electra/` before it is no scope of TensorFlow 1.
+_OBJECT_GRAPH_ENDING = "/.ATTRIBUTES/VARIABLE_VALUE"
+
 # ConvBERT was written by code derived from ELECTRA's: the same scopes, with convolutions beside the attention.
 CONVBERT = re.compile(r"electra/encoder/layer_\d+/attention/self/(?!(query|key|value)/(kernel|bias)$)")
 
@@ -51,7 +61,7 @@ def refuse_foreign(names: Collection[str]) -> None:
     """
     if not names:
         raise LayoutError("the checkpoint holds no variables", expected="variables below the scope `electra`")
-    ours = any(name.startswith("electra/") for name in names)
+    ours = any(name.startswith("electra/") and not name.endswith(_OBJECT_GRAPH_ENDING) for name in names)
     strange = sorted(name for name in names if CONVBERT.match(name) and not name.endswith(("/adam_m", "/adam_v")))
     if ours and any("conv" in name for name in strange):
         raise LayoutError(
@@ -80,9 +90,8 @@ def refuse_foreign(names: Collection[str]) -> None:
 
 def unknown_hint(unknown: Sequence[str]) -> str:
     """Return how to leave unknown variables out: by their scope where they share one that is all theirs."""
-    ours = {"electra", "generator", "discriminator_predictions", "generator_predictions"}
     patterns: dict[str, None] = {}
     for name in unknown:
         scope = name.split("/")[0]
-        patterns[name if scope in ours or scope == name else f"{scope}/*"] = None
+        patterns[glob.escape(name) if scope in OURS or scope == name else f"{glob.escape(scope)}/*"] = None
     return "leave them out with " + " ".join(f"--ignore '{pattern}'" for pattern in list(patterns)[:5])

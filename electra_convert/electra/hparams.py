@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from electra_convert.electra.config import heads_by_rule
 from electra_convert.electra.mapping import HalfName
@@ -58,6 +58,18 @@ WITHOUT_MEANING = frozenset(
     warmup_proportion weight_decay_rate write_distill_outputs write_test_outputs
     """.split()
 )
+Kind = Literal["size", "number", "rate", "flag"]
+
+EXPECTED: dict[Kind, str] = {
+    "size": "a whole number, at least 1",
+    "number": "a finite number, not negative",
+    "rate": "a number from 0 to 1",
+    "flag": "true or false",
+}
+
+# No size or fraction of a training comes near it; arithmetic with more could overflow.
+LARGEST = 2**31
+
 FOR_THE_RECORD = ("temperature", "mask_prob", "disallow_correct")
 WITH_MEANING = frozenset(
     """model_size model_hparam_overrides embedding_size vocab_size do_lower_case debug max_seq_length generator_layers
@@ -73,9 +85,10 @@ _NO_GENERATOR_TOWER = frozenset({"tied", "masked LM", "uniform"})
 FITTING: dict[tuple[str, bool], frozenset[str]] = {
     ("uniform_generator", True): frozenset({"uniform"}),
     ("two_tower_generator", True): _TWO_TOWERS,
+    ("two_tower_generator", False): _EVERY - _TWO_TOWERS,
     ("electric_objective", True): _TWO_TOWERS,
     ("electra_objective", True): _EVERY - {"masked LM"},
-    ("electra_objective", False): _TWO_TOWERS | {"masked LM"},
+    ("electra_objective", False): frozenset({"masked LM"}),
     ("untied_generator", True): _EVERY - {"tied"},
     ("untied_generator", False): _NO_GENERATOR_TOWER,
     ("untied_generator_embeddings", True): _NO_GENERATOR_TOWER | {"untied embeddings", "two towers, untied embeddings"},
@@ -131,7 +144,7 @@ class Hparams:
             half: which half.
             body: the scope of its encoder; only the tower `electra` takes the overrides as they are.
             setup: the set-up found by names.
-            found: the discriminator's (or the only tower's) sizes as shapes have them, for the generator's fractions.
+            found: the discriminator's sizes as shapes have them (0 or absent: unknown), for the generator's fractions.
         """
         named = self._tower_sizes()
         if body == "electra":
@@ -142,7 +155,7 @@ class Hparams:
                 sizes[key] = named[key]
         fractions = {"hidden_size": "generator_hidden_size", "num_hidden_layers": "generator_layers"}
         for field, key in fractions.items():
-            if key in self.document and field in found:
+            if key in self.document and found.get(field):
                 sizes[field] = (round(found[field] * self.document[key]), key)
         if setup.name != "untied embeddings" and "embedding_size" in named:
             sizes["embedding_size"] = named["embedding_size"]
@@ -184,8 +197,11 @@ class Hparams:
         Raises:
             SettingError: names the key, the set-up it leads to, and the one found.
         """
+        given = {key: self.document[key] for key, _ in FITTING if key in self.document}
+        if given.get("electric_objective"):
+            given.pop("electra_objective", None)  # Google's code asks for "either", so Electric's alone decides
         for (key, value), names in FITTING.items():
-            if setup.name != "fine-tuned" and self.document.get(key) is value and setup.name not in names:
+            if given.get(key) is value and setup.name not in names:
                 raise SettingError(
                     "the hparams do not belong to this checkpoint",
                     where=f"{self.where}, `{key}`",
@@ -212,41 +228,48 @@ def parse_hparams(document: Any, where: str) -> Hparams:
         inner["hidden_act"] = _activation(where, inner["hidden_act"])
     if "model_hparam_overrides" in document:
         cleaned["model_hparam_overrides"] = inner
-    if "model_size" in cleaned and cleaned["model_size"] not in MODEL_SIZES:
-        raise _wrong(where, "model_size", cleaned["model_size"], "small, base or large")
-    for name, value, kinds, told in _typed(cleaned, inner):
-        if isinstance(value, bool) is not (kinds == (bool,)) or not isinstance(value, kinds):
-            raise _wrong(where, name, value, told)
-        if isinstance(value, (int, float)) and kinds != (bool,) and value < (1 if kinds == (int,) else 0):
-            raise _wrong(where, name, value, "not negative" if kinds != (int,) else "at least 1")
+    size = cleaned.get("model_size", "small")
+    if not isinstance(size, str) or size not in MODEL_SIZES:
+        raise _wrong(where, "model_size", size, "small, base or large")
+    for name, value, kind in _typed(cleaned, inner):
+        if not _fits(value, kind):
+            raise _wrong(where, name, value, EXPECTED[kind])
     return Hparams(cleaned, where)
 
 
-def _typed(document: Mapping[str, Any], inner: Mapping[str, Any]) -> list[tuple[str, Any, tuple[type, ...], str]]:
-    """Return (name, value, types, types in words) of every value whose type matters here."""
-    numbers: tuple[type, ...] = (int, float)
-    checked: list[tuple[str, Any, tuple[type, ...], str]] = []
-    for key in ("vocab_size", "embedding_size", "max_seq_length"):
-        if document.get(key) is not None:
-            checked.append((key, document[key], (int,), "a whole number"))
-    checked += [
-        (key, document[key], numbers, "a number")
-        for key in ("generator_layers", "generator_hidden_size", "temperature", "mask_prob")
-        if key in document
-    ]
+def _typed(document: Mapping[str, Any], inner: Mapping[str, Any]) -> list[tuple[str, Any, Kind]]:
+    """Return (name, value, kind) of every value whose type matters here."""
     flags = {key for key, _ in FITTING} | {"do_lower_case", "debug", "disallow_correct"}
-    checked += [(key, document[key], (bool,), "true or false") for key in sorted(flags & document.keys())]
-    for key in sorted((SIZE_OVERRIDES | {"num_attention_heads"}) & inner.keys()):
-        checked.append((f"model_hparam_overrides.{key}", inner[key], (int,), "a whole number"))
-    for key in ("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range"):
-        if key in inner:
-            checked.append((f"model_hparam_overrides.{key}", inner[key], numbers, "a number"))
-    return checked
+    kinds: dict[str, Kind] = {
+        # Google's default of embedding_size is null.
+        **{key: "size" for key in ("vocab_size", "embedding_size", "max_seq_length") if document.get(key) is not None},
+        **dict.fromkeys(("generator_layers", "generator_hidden_size", "temperature"), "number"),
+        "mask_prob": "rate",
+        **dict.fromkeys(sorted(flags), "flag"),
+    }
+    inner_kinds: dict[str, Kind] = {
+        **dict.fromkeys(sorted(SIZE_OVERRIDES | {"num_attention_heads"}), "size"),
+        **dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), "rate"),
+        "initializer_range": "number",
+    }
+    checked = [(key, document[key], kind) for key, kind in kinds.items() if key in document]
+    return checked + [
+        (f"model_hparam_overrides.{key}", inner[key], kind) for key, kind in inner_kinds.items() if key in inner
+    ]
+
+
+def _fits(value: Any, kind: Kind) -> bool:
+    if kind == "flag":
+        return isinstance(value, bool)
+    if isinstance(value, bool) or not isinstance(value, int if kind == "size" else (int, float)):
+        return False
+    # NaN is on neither side of anything.
+    return bool((1 if kind == "size" else 0) <= value <= (1 if kind == "rate" else LARGEST))
 
 
 def _activation(where: str, value: Any) -> str:
     # modeling.get_activation: None, empty and "linear" all mean no activation; upper case is folded.
-    name = "linear" if not value else str(value).lower()
+    name = "linear" if value is None or value == "" else str(value).lower()
     if name not in ACTIVATIONS:
         raise _wrong(where, "model_hparam_overrides.hidden_act", value, " or ".join(ACTIVATIONS))
     return name

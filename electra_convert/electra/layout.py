@@ -31,8 +31,9 @@ Kind = Literal["discriminator", "generator", "shared", "task", "optimizer", "kno
 
 HALVES: tuple[HalfName, HalfName] = ("discriminator", "generator")
 
-# `generator_predictions/temperature` is in Google's released files; no public code creates it.
-KNOWN_SCALARS = {"global_step": "the training step", "generator_predictions/temperature": "used for sampling only"}
+# A step of any shape is no weight; a temperature is a scalar. It is in Google's released files; no public code creates it.
+STEP = "global_step"
+KNOWN_SCALARS = {STEP: "the training step", "generator_predictions/temperature": "used for sampling only"}
 
 # google-research/electra has an optimizer of its own; a partitioner renames slots to NAME/part_K/adam_m.
 SLOT_ENDINGS = ("/adam_m", "/adam_v")
@@ -107,10 +108,10 @@ def find_layout(shapes: Mapping[str, Shape]) -> Layout:
     """
     refuse_foreign(shapes)
     bookkeeping: dict[str, Kind] = {}
-    for name in shapes:
+    for name, shape in shapes.items():
         if name.endswith(SLOT_ENDINGS):
             bookkeeping[name] = "optimizer"
-        elif name in KNOWN_SCALARS:
+        elif name in KNOWN_SCALARS and (not shape or name == STEP):
             bookkeeping[name] = "known scalar"
     weights = {name: shape for name, shape in shapes.items() if name not in bookkeeping}
     setup = setup_of(weights)
@@ -121,7 +122,7 @@ def find_layout(shapes: Mapping[str, Shape]) -> Layout:
 
 def layer_count(body: str, names: Collection[str]) -> int:
     """Return one more than the highest layer number below `body`, but never more than there are names."""
-    numbers = re.compile(re.escape(body) + r"/encoder/layer_(0|[1-9]\d{0,8})/")
+    numbers = re.compile(re.escape(body) + r"/encoder/layer_(0|[1-9][0-9]{0,8})/")
     found = [int(match.group(1)) for match in map(numbers.match, names) if match]
     return min(max(found, default=-1) + 1, len(names))
 
@@ -130,7 +131,8 @@ def _measure(half: HalfName, scopes: Scopes | str, weights: Mapping[str, Shape])
     """Return a half with the sizes its variables show, or with the reason why it cannot be had."""
     if isinstance(scopes, str):
         return Half(half, None, {}, 0, (), LayoutError(f"no {half} can be exported: {scopes}"))
-    layers = layer_count(scopes.body, weights)
+    # Google's code cannot build a tower without layers: where there is none, the first is missing.
+    layers = max(layer_count(scopes.body, weights), 1)
     projected = f"{scopes.body}/embeddings_project/kernel" in weights
     needed = list(expand(half, scopes, layers, projected))
     letters = solve_letters(needed, weights)

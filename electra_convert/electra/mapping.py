@@ -175,7 +175,7 @@ def shape_of(row: Row, letters: Mapping[str, int]) -> Shape:
 def solve_letters(needed: list[tuple[Row, int | None, str]], shapes: Mapping[str, Shape]) -> dict[str, int]:
     """Return the size behind each letter, as most of the variables at hand have it.
 
-    A letter that none of them shows is absent from the result. Disagreement is not reported here: the variables
+    A letter that none of them shows (0 is no size) is absent from the result. Disagreement is not reported here: the variables
     whose shape is not the expected one are found by comparing each with `shape_of`.
     """
     votes: dict[str, Counter[int]] = {}
@@ -183,7 +183,7 @@ def solve_letters(needed: list[tuple[Row, int | None, str]], shapes: Mapping[str
         letters, shape = row.shape.split(), shapes.get(name, ())
         if len(letters) == len(shape):
             for letter, size in zip(letters, shape, strict=True):
-                if letter in LETTERS:
+                if letter in LETTERS and size > 0:
                     votes.setdefault(letter, Counter())[size] += 1
     return {letter: sizes.most_common(1)[0][0] for letter, sizes in votes.items()}
 

@@ -14,6 +14,7 @@ contradict a shape or the graph are refused, naming both. A later source may onl
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,7 +52,10 @@ GENERATOR_HEAD_ACTIVATION = "gelu"
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What the user said: flags by field name, hparams, a Hugging Face config; each may be absent."""
+    """What the user said: flags by field name, hparams, a Hugging Face config; each may be absent.
+
+    `config_where` is what messages call the config; what is recorded is its base name.
+    """
 
     flags: Mapping[str, Any] = field(default_factory=dict)
     hparams: Hparams | None = None
@@ -108,7 +112,13 @@ def settle(layout: Layout, name: HalfName, given: Given, graph: GraphValues | No
     """
     half = layout.half(name)
     sizes = sizes_of(half)
-    _refuse_other_sizes(layout, half, given)
+    if given.hparams:
+        # Hparams are of the whole training: those that do not fit the other half are another training's.
+        given.hparams.refuse_other_setup(layout.setup)
+        for other in layout.halves.values():
+            _refuse_other_hparams(layout, other, given.hparams)
+    if given.config:
+        _refuse_other_config(half, given.config, given.config_where)
     chosen = {key: _choose(key, _offers(key, half, given, graph)) for key in SETTINGS}
     values: dict[str, Any] = {**sizes, **{key: offer.value for key, offer in chosen.items()}}
     config = ElectraConfig(**values)
@@ -134,7 +144,7 @@ def _offers(key: str, half: Half, given: Given, graph: GraphValues | None) -> li
     if given.hparams and key in (values := given.hparams.settings(half.scopes.body, half.letters["H"])):
         offers.append(_Offer("hparams", *values[key]))
     if given.config and given.config.get(key) is not None:
-        offers.append(_Offer("config", given.config[key], given.config_where))
+        offers.append(_Offer("config", given.config[key], os.path.basename(given.config_where)))
     if graph and key in graph.values:
         offers.append(_Offer("graph", *graph.values[key]))
     if key in RULES:
@@ -169,31 +179,30 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def _refuse_other_sizes(layout: Layout, half: Half, given: Given) -> None:
-    assert half.scopes is not None
-    sizes = sizes_of(half)
-    if given.hparams:
-        given.hparams.refuse_other_setup(layout.setup)
-        electra = layout.halves["discriminator"]
-        base = sizes_of(electra if electra.whole else half)
-        for key, (value, named) in given.hparams.sizes(half.name, half.scopes.body, layout.setup, base).items():
-            if value != sizes[key]:
-                raise SettingError(
-                    f"the hparams give the {half.name} another {key} than its variables have",
-                    where=f"{given.hparams.where}, `{named}`",
-                    found=str(value),
-                    expected=f"{sizes[key]}, from {_shape_detail(half, key)}",
-                    hint="pass the hparams of this training, or none",
-                )
-    if given.config:
-        for key, value, size in config_misfits(half, given.config):
+def _refuse_other_hparams(layout: Layout, half: Half, hparams: Hparams) -> None:
+    if half.scopes is None or not half.whole:
+        return
+    sizes, base = sizes_of(half), sizes_of(layout.halves["discriminator"])
+    for key, (value, named) in hparams.sizes(half.name, half.scopes.body, layout.setup, base).items():
+        if value != sizes[key]:
             raise SettingError(
-                f"the config gives the {half.name} another {key} than its variables have",
-                where=given.config_where,
-                found=f"{key} {value}",
-                expected=f"{size}, from {_shape_detail(half, key)}",
-                hint="pass a config of this half, or none: sizes are read from the checkpoint",
+                f"the hparams give the {half.name} another {key} than its variables have",
+                where=f"{hparams.where}, `{named}`",
+                found=str(value),
+                expected=f"{sizes[key]}, from {_shape_detail(half, key)}",
+                hint="pass the hparams of this training, or none",
             )
+
+
+def _refuse_other_config(half: Half, config: Mapping[str, Any], where: str) -> None:
+    for key, value, size in config_misfits(half, config):
+        raise SettingError(
+            f"the config gives the {half.name} another {key} than its variables have",
+            where=where,
+            found=f"{key} {value}",
+            expected=f"{size}, from {_shape_detail(half, key)}",
+            hint="pass a config of this half, or none: sizes are read from the checkpoint",
+        )
 
 
 def _shape_detail(half: Half, key: str) -> str:

@@ -69,3 +69,12 @@ def test_every_changed_byte_of_a_streamed_block_is_found(tmp_path: Path) -> None
         content[at] ^= 1
         path.write_bytes(content)
         file.close()
+
+
+def test_a_streamed_block_must_end_where_the_index_says(tmp_path: Path) -> None:
+    table = Table(SourceHandle(write_table(tmp_path / "x", [(b"a", b"1"), (b"b", b"2")])))
+    assert read_key(table, b"a") == b"1"
+    table.last_keys[0] = b"a"
+    with pytest.raises(CheckpointError, match="index says"):
+        read_key(table, b"a")
+    table.file.close()

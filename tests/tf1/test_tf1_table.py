@@ -187,3 +187,11 @@ def test_an_unknown_compression_is_refused(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match="compression is 2"):
         read_table(path)
+
+
+def test_a_block_must_begin_after_the_one_before(tmp_path: Path) -> None:
+    table = Table(SourceHandle(write_table(tmp_path / "table", ENTRIES, 64)))
+    table.last_keys[0] = table.block_entries(1)[0][0]
+    with pytest.raises(CheckpointError, match="index says"):
+        table.block_entries(1)
+    table.file.close()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from builders import small_variables, write_v2
 from conftest import all_of, google, other
-from test_tf1_checkpoint import prefix_of
+from test_tf1_checkpoint import path_of
 
 from electra_convert.errors import CheckpointError, MissingExtra, UnsupportedFeature
 from electra_convert.tf1.checkpoint import open_checkpoint
@@ -23,7 +23,7 @@ def test_both_readers_agree(kind: str, name: str) -> None:
     folder = google(name) if kind == "google" else other(name)
     if kind == "others" and not (folder / "values.npz").exists():
         pytest.skip("has no data file")
-    path = folder if kind == "google" else prefix_of(folder)
+    path = path_of(folder)
     with open_checkpoint(path) as ours, open_checkpoint(path, reader="tensorflow") as theirs:
         assert (ours.step, ours.format, ours.shards) == (theirs.step, theirs.format, theirs.shards)
         assert list(ours.variables) == list(theirs.variables)

@@ -211,5 +211,19 @@ def test_snappy_blocks_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["v1_format", "v1_sharded"])
 def test_v1_copies_have_the_values_of_the_v2_checkpoint(name: str) -> None:
-    with open_checkpoint(google("no_meta") / "electra_tiny") as plain, open_checkpoint(google(name)) as copy:
+    with open_checkpoint(google("no_meta") / "published.zip") as plain, open_checkpoint(google(name)) as copy:
         assert same(read_all(copy), read_all(plain))
+
+
+@pytest.mark.parametrize("dtype", [1, 3, 7])
+def test_a_shape_that_the_file_cannot_bear_out_is_refused_before_memory_is_asked_for(
+    tmp_path: Path, dtype: int
+) -> None:
+    path = write_v1(tmp_path / "model.ckpt-40", {"a": ARRAY})
+    change_table(path, changed(shape=(160_000_000,), dtype=DTYPES[dtype]))
+    if DTYPES[dtype].size:
+        with pytest.raises(CheckpointError, match="larger than the files"):
+            open_checkpoint(path)
+    else:
+        with open_checkpoint(path) as checkpoint:
+            assert checkpoint.variables["a"].nbytes == 0
