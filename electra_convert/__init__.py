@@ -1,6 +1,6 @@
-"""Convert ELECTRA's TensorFlow 1 checkpoints to Hugging Face folders.
+"""Convert ELECTRA's TensorFlow 1 checkpoints to Hugging Face folders, and prove the result.
 
-    from electra_convert import open_checkpoint, inspect, convert, state_dict
+    from electra_convert import open_checkpoint, inspect, convert, verify, state_dict
 
 The public names are imported on first use, so that importing the package costs nothing.
 """
@@ -18,17 +18,20 @@ _HOME = {
     "Conversion": "conversion",
     "ElectraConvertError": "errors",
     "Inspection": "inspection",
+    "Parity": "parity",
     "Variable": "tf1.checkpoint",
     "convert": "conversion",
     "inspect": "inspection",
     "open_checkpoint": "tf1.checkpoint",
     "state_dict": "conversion",
+    "verify": "parity",
 }
 
 if TYPE_CHECKING:
     from electra_convert.conversion import Conversion, convert, state_dict
     from electra_convert.errors import ElectraConvertError
     from electra_convert.inspection import Inspection, inspect
+    from electra_convert.parity import Parity, verify
     from electra_convert.tf1.checkpoint import Checkpoint, Variable, open_checkpoint
 
 __all__ = [
@@ -36,12 +39,14 @@ __all__ = [
     "Conversion",
     "ElectraConvertError",
     "Inspection",
+    "Parity",
     "Variable",
     "__version__",
     "convert",
     "inspect",
     "open_checkpoint",
     "state_dict",
+    "verify",
 ]
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from electra_convert.electra.config import Origin
+from electra_convert.electra.layout import HALVES
 from electra_convert.electra.mapping import ARCHITECTURE, HalfName
-from electra_convert.errors import StrictError
+from electra_convert.errors import StrictError, UsageError
 from electra_convert.examination import CheckpointSummary, summarise
 from electra_convert.notices import Notice
 from electra_convert.opening import opened
@@ -200,8 +201,8 @@ def convert(
         refuse_overlap(out, [shown, *source.paths()])
         check_target(out, overwrite=overwrite, needed_bytes=0)
         plan = plan_conversion(source, options)
+        _refuse_warnings(options, plan.notices)
         if dry_run:
-            _refuse_warnings(options, plan.notices)
             exports = [_planned(half, _folder(out, half, options)) for half in plan.halves]
             return _conversion(shown, source, out, options, plan, exports, plan.notices)
         exports, notices = _write(source, out, options, plan, progress)
@@ -228,6 +229,8 @@ def state_dict(
     """
     import numpy as np
 
+    if export not in HALVES:
+        raise UsageError("state_dict gives one half", found=str(export), expected=" or ".join(HALVES))
     options = Options(export=export, dtype=dtype, **{"tokenizer": False, **settings})
     with opened(checkpoint, options.reader) as source:
         (half,) = plan_conversion(source, options).halves

@@ -183,4 +183,6 @@ def _slot_notices(layout: Layout, checkpoint: Checkpoint) -> list[Notice]:
         slot, owner = checkpoint.variables[name], checkpoint.variables.get(name.rsplit("/", 1)[0])
         if owner is not None and (owner.shape, owner.dtype) != (slot.shape, slot.dtype):
             odd.append(str(slot))
-    return [note("slots", "optimizer slots have another shape or type than their variable", found=some(odd))] if odd else []
+    if not odd:
+        return []
+    return [note("slots", "optimizer slots have another shape or type than their variable", found=some(odd))]

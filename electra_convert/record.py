@@ -6,6 +6,7 @@ The same input, options and versions give the same bytes: no date, no duration, 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from electra_convert import __version__
@@ -80,7 +81,8 @@ def record_document(
             for move in half.moves
         ],
         "not_exported": _not_exported(plan, half),
-        "scalars": dict(plan.scalars),
+        # JSON has no NaN and no infinity.
+        "scalars": {name: value if isfinite(value) else str(value) for name, value in plan.scalars.items()},
         "warnings": [
             {"code": notice.code, "message": notice.message} for notice in notices if notice.kind == "warning"
         ],

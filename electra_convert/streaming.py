@@ -56,71 +56,70 @@ class TensorStream:
             yield from self._copied(move)
 
     def notices(self) -> list[Notice]:
-        """Return a warning for every variable whose values are not all finite."""
+        """Return a warning for every variable whose values are not all finite once rounded."""
         return [
-            warning("nonfinite", "a variable holds values that are not finite", variable=name, found=f"{count} values")
+            warning("nonfinite", "a tensor holds values that are not finite", variable=name, found=f"{count} values")
             for name, count in self.nonfinite.items()
         ]
 
     def _copied(self, move: Move) -> Iterator[np.ndarray]:
         crc, start = 0, 0
+        # The stream runs twice (write, compare), and each run counts anew.
+        self.nonfinite.pop(move.variable, None)
         for piece in self._checkpoint.chunks(move.variable):
             crc = google_crc32c.extend(crc, _bytes_of(piece))
-            self._check_finite(move, piece, start)
-            yield self._rounded(move, piece, start)
+            rounded = self._rounded(piece)
+            self._check_finite(move, piece, rounded, start)
+            yield rounded
             start += piece.size
         self.variable_crcs[move.variable] = crc
 
     def _turned(self, move: Move) -> Iterator[np.ndarray]:
         kernel = self._checkpoint.read_into(move.variable, self._buffer)  # (in, out)
         self.variable_crcs[move.variable] = google_crc32c.extend(0, _bytes_of(kernel))
-        self._check_finite(move, kernel, 0)
+        self.nonfinite.pop(move.variable, None)
         inputs, outputs = kernel.shape
+        for row in range(0, inputs, STRIP):
+            rows = kernel[row : row + STRIP].reshape(-1)
+            self._check_finite(move, rows, self._rounded(rows), row * outputs)
         strip = np.empty((min(STRIP, outputs), inputs), kernel.dtype)
         for first in range(0, outputs, STRIP):
             columns = kernel[:, first : first + STRIP]
             turned = strip[: columns.shape[1]]
             turned[...] = columns.T
-            yield self._rounded(move, turned.reshape(-1), None)
+            yield self._rounded(turned.reshape(-1))
 
-    def _rounded(self, move: Move, piece: np.ndarray, start: int | None) -> np.ndarray:
-        if piece.dtype == self._dtype:
-            return piece
+    def _rounded(self, piece: np.ndarray) -> np.ndarray:
+        """Return the values in the export type, rounded to nearest even (float64 to bfloat16 by way of float32)."""
         with np.errstate(over="ignore"):
-            rounded = piece.astype(self._dtype)
-        if not self._allow_nonfinite and not np.isfinite(rounded).all():
-            at = int(np.argmin(np.isfinite(rounded)))
-            raise ValueRefused(
-                f"a value is too large for {self._dtype.name}",
-                variable=move.variable,
-                where=_place(move, start + at) if start is not None else f"tensor {move.tensor}",
-                found=str(piece[at]),
-                expected=f"at most {_largest(self._dtype)}",
-                hint="export as bfloat16 or float32",
-            )
-        return rounded
+            return piece.astype(self._dtype, copy=False)
 
-    def _check_finite(self, move: Move, values: np.ndarray, start: int) -> None:
-        finite = np.isfinite(values)
+    def _check_finite(self, move: Move, piece: np.ndarray, rounded: np.ndarray, start: int) -> None:
+        """Refuse or count what is not finite; `piece` begins at value `start` of the variable in C order."""
+        finite = np.isfinite(rounded)
         if finite.all():
             return
         if not self._allow_nonfinite:
-            at = start + int(np.argmin(finite.reshape(-1)))
-            value = values.reshape(-1)[at - start]
-            raise ValueRefused(
-                "a weight is not finite",
-                variable=str(self._checkpoint.variables[move.variable]),
-                where=_place(move, at),
-                found=f"{value}, and {self._count_nonfinite(move) - 1} more in this variable",
-                expected="finite numbers",
-                hint="the training has diverged; --allow-nonfinite converts the values as they are",
-            )
-        # The stream runs twice (write, compare); each run starts the count of a variable anew at its first piece.
-        before = self.nonfinite.get(move.variable, 0) if start else 0
-        self.nonfinite[move.variable] = before + int(finite.size - finite.sum())
+            at = int(np.argmin(finite))
+            raise self._refusal(move, piece[at], start + at)
+        count = finite.size - int(np.count_nonzero(finite))
+        self.nonfinite[move.variable] = self.nonfinite.get(move.variable, 0) + count
 
-    def _count_nonfinite(self, move: Move) -> int:
-        return sum(int((~np.isfinite(piece)).sum()) for piece in self._checkpoint.chunks(move.variable))
+    def _refusal(self, move: Move, value: np.generic, at: int) -> ValueRefused:
+        too_large = bool(np.isfinite(value))
+        # Counting reads the whole variable, so damage shows as a wrong checksum before its values are judged.
+        count = sum(int((~np.isfinite(self._rounded(piece))).sum()) for piece in self._checkpoint.chunks(move.variable))
+        largest = f"at most {float(ml_dtypes.finfo(self._dtype).max)}"
+        return ValueRefused(
+            f"a value is too large for {self._dtype.name}" if too_large else "a weight is not finite",
+            variable=str(self._checkpoint.variables[move.variable]),
+            where=f"index {[int(i) for i in np.unravel_index(at, move.variable_shape)]}",
+            found=f"{value}" + (f", and {count - 1} more in this variable" if count > 1 else ""),
+            expected=largest if too_large else "finite numbers",
+            hint="a wider --dtype holds it; --allow-nonfinite makes it infinite"
+            if too_large
+            else "the training has diverged; --allow-nonfinite converts the values as they are",
+        )
 
 
 def numpy_dtype(name: str) -> np.dtype:
@@ -132,11 +131,3 @@ def _bytes_of(array: np.ndarray) -> np.ndarray:
     """Return the array's bytes in little-endian C order, as the checksum of a record is taken."""
     native = array if array.dtype.byteorder in "=|<" else array.astype(array.dtype.newbyteorder("<"))
     return native.reshape(-1).view(np.uint8)
-
-
-def _place(move: Move, at: int) -> str:
-    return f"index {[int(i) for i in np.unravel_index(at, move.variable_shape)]}"
-
-
-def _largest(dtype: np.dtype) -> float:
-    return float(ml_dtypes.finfo(dtype).max)

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from electra_convert.electra.graph_patterns import ADD, MOVES, Dropout, Patterns
+from electra_convert.errors import GraphError
 from electra_convert.tf1.graph import VARIABLE_OPS, Graph, Node, Shape, split_tensor
 
 if TYPE_CHECKING:
@@ -45,6 +46,10 @@ _LOOKUPS: tuple[tuple[str, Role], ...] = (
     ("/word_embeddings", "input_ids"),
     ("/token_type_embeddings", "segment_ids"),
 )
+
+
+# Ids are reshaped a few times on their way; met: twice.
+_LONGEST_CHAIN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +81,11 @@ class Cut:
 
     def resolve(self, tensor: str) -> str:
         """Return the tensor that stands for a tensor of the whole graph."""
-        while tensor in self.aliases:
+        for _ in range(len(self.aliases) + 1):
+            if tensor not in self.aliases:
+                return tensor
             tensor = self.aliases[tensor]
-        return tensor
+        raise GraphError("graph has a cycle of dropouts", where=self.graph.where, found=tensor)
 
 
 class _Walk:
@@ -161,7 +168,7 @@ class _Walk:
         assert role is not None
         places = plain(lookup.inputs[1])
         origin = places
-        for _ in range(len(_LOOKUPS) * 4):
+        for _ in range(_LONGEST_CHAIN):
             node = self.patterns.node(origin)
             if node.op not in {"ExpandDims", "Squeeze", "Cast"} | MOVES or not node.inputs:
                 break

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -36,7 +36,7 @@ class GraphIndex:
     shapes: Mapping[str, tuple[int, ...]]
     attentions: tuple[Attention, ...]
     norms: Mapping[str, LayerNorm]
-    denses: Mapping[str, tuple[Node, ...]]
+    denses: Mapping[str, Sequence[Node]]
     layers: Mapping[str, int]
     is_training_graph: bool
 
@@ -78,7 +78,7 @@ def index_graph(patterns: Patterns, shapes: Mapping[str, tuple[int, ...]]) -> Gr
     """
     attentions: list[Attention] = []
     norms: dict[str, LayerNorm] = {}
-    denses: dict[str, tuple[Node, ...]] = {}
+    denses: dict[str, list[Node]] = {}
     has_gradients = False
     for node in patterns.graph.nodes.values():
         if node.op == "Softmax" and (attention := patterns.attention(node)):
@@ -86,7 +86,7 @@ def index_graph(patterns: Patterns, shapes: Mapping[str, tuple[int, ...]]) -> Gr
         elif node.op in ADD and (norm := patterns.layer_norm(node)):
             norms[norm.output] = norm
         elif node.op == "BiasAdd" and (bias := patterns.bias(node)):
-            denses[bias] = (*denses.get(bias, ()), node)
+            denses.setdefault(bias, []).append(node)
         has_gradients = has_gradients or node.op == "BiasAddGrad"
     layers = _count_layers(patterns.graph, attentions, shapes)
     return GraphIndex(patterns, shapes, tuple(attentions), norms, denses, layers, has_gradients)

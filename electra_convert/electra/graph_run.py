@@ -1,4 +1,6 @@
-"""Runs the graph that trained a checkpoint as a reference: hidden states and logits of any rows, in NumPy.
+"""Runs the graph that trained a checkpoint as a reference: hidden states and logits of any rows.
+
+What is fed and fetched, and in which pieces, is decided here; a runner, NumPy's unless another is given, computes it.
 
 Rows are run a few at a time, padded to the length of the graph (mask 0, which is exact). A head that scores picked
 positions only is run a second time behind the encoder, on all positions: as many rows of N picks as that takes.
@@ -7,13 +9,14 @@ positions only is run a second time behind the encoder, on all positions: as man
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from electra_convert.electra.graph_cut import Feed, picked_at_once, plain, resize
 from electra_convert.errors import GraphError
+from electra_convert.tf1.graph import Graph
 from electra_convert.tf1.interpreter import run
 
 if TYPE_CHECKING:
@@ -21,6 +24,11 @@ if TYPE_CHECKING:
     from electra_convert.electra.trained_graph import TrainedGraph
 
 Reader = Callable[[str], np.ndarray]
+
+Runner = Callable[[Graph, Iterable[str], Mapping[str, np.ndarray], Reader, Any], dict[str, np.ndarray]]
+"""Computes outputs of a graph from feeds and variables in one floating-point type, as `interpreter.run` does."""
+
+_Evaluation = Callable[[Iterable[str], Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 
 # Tokens of one run: enough to keep the products busy, few enough to keep the activations of a base model below 100 MB.
 TOKENS_AT_ONCE = 512
@@ -36,6 +44,7 @@ def run_part(
     dtype: Any = np.float64,
     *,
     exact: bool = True,
+    runner: Runner = run,
 ) -> dict[str, np.ndarray]:
     """Return the results of a part: `hidden_0` … `hidden_L` [rows, length, H], and the outputs of its head.
 
@@ -60,11 +69,13 @@ def run_part(
         )
     inputs = {"input_ids": input_ids, "input_mask": input_mask, "segment_ids": segment_ids}
     padded = {role: np.pad(values, ((0, 0), (0, full - length))) for role, values in inputs.items()}
+
+    def evaluate(outputs: Iterable[str], feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return runner(part.cut.graph, outputs, feeds, lambda node: read_variable(part.cut.variables[node]), dtype)
+
     step = max(1, TOKENS_AT_ONCE // full)
     pieces = [
-        _run_rows(
-            trained, part, {role: v[start : start + step] for role, v in padded.items()}, read_variable, dtype, exact
-        )
+        _run_rows(trained, part, {role: v[start : start + step] for role, v in padded.items()}, evaluate, exact)
         for start in range(0, rows, step)
     ]
     joined = {key: np.concatenate([piece[key] for piece in pieces]) for key in pieces[0]}
@@ -76,7 +87,7 @@ def _is_per_token(key: str, value: np.ndarray, full: int) -> bool:
 
 
 def _run_rows(
-    trained: TrainedGraph, part: Part, inputs: Mapping[str, np.ndarray], read_variable: Reader, dtype: Any, exact: bool
+    trained: TrainedGraph, part: Part, inputs: Mapping[str, np.ndarray], evaluate: _Evaluation, exact: bool
 ) -> dict[str, np.ndarray]:
     cut = part.cut
     batch = trained.batch_size.value if trained.batch_size else None
@@ -87,11 +98,8 @@ def _run_rows(
     constants = {node: np.array(value) for node, value in part.exact.items()} if exact else {}
     wanted = {key: cut.resolve(plain(tensor)) for key, tensor in part.results.items()}
 
-    def variable(node: str) -> np.ndarray:
-        return read_variable(cut.variables[node])
-
     if not cut.picks:
-        values = run(cut.graph, set(wanted.values()), resize(cut, batch, rows) | constants | feeds, variable, dtype)
+        values = evaluate(set(wanted.values()), resize(cut, batch, rows) | constants | feeds)
         return {key: _shaped(key, values[tensor], rows, length) for key, tensor in wanted.items()}
 
     if len(cut.picks) > 1:
@@ -100,20 +108,14 @@ def _run_rows(
     sequence = pick.inputs[0]
     before = {key: tensor for key, tensor in wanted.items() if "hidden_" in key}
     after = {key: tensor for key, tensor in wanted.items() if key not in before}
-    values = run(
-        cut.graph,
-        {*before.values(), sequence},
-        resize(cut, batch, rows) | constants | feeds,
-        variable,
-        dtype,
-    )
+    values = evaluate({*before.values(), sequence}, resize(cut, batch, rows) | constants | feeds)
     results = {key: _shaped(key, values[tensor], rows, length) for key, tensor in before.items()}
     places = np.arange(rows * length)
     picked = picked_at_once(cut, pick, batch) or length
     times = math.ceil(places.size / picked)
     places = np.pad(places, (0, times * picked - places.size), mode="edge")
     behind = resize(cut, batch, times) | constants | {sequence: values[sequence], pick.inputs[1]: places}
-    values = run(cut.graph, set(after.values()), behind, variable, dtype)
+    values = evaluate(set(after.values()), behind)
     for key, tensor in after.items():
         scores = values[tensor]
         results[key] = scores.reshape(-1, scores.shape[-1])[: rows * length].reshape(rows, length, -1)

@@ -31,7 +31,7 @@ Kind = Literal["discriminator", "generator", "shared", "task", "optimizer", "kno
 
 HALVES: tuple[HalfName, HalfName] = ("discriminator", "generator")
 
-# A step of any shape is no weight; a temperature is a scalar. It is in Google's released files; no public code creates it.
+# A step is no weight, whatever its shape. The temperature is in Google's released files; no public code creates it.
 STEP = "global_step"
 KNOWN_SCALARS = {STEP: "the training step", "generator_predictions/temperature": "used for sampling only"}
 

@@ -9,7 +9,7 @@ float32 while rows are picked from it, and a kernel is widened for its one produ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,7 @@ def run(
     names = list(outputs)
     wanted = [_plain(name) for name in names]
     values = {_plain(tensor): np.asarray(value) for tensor, value in feeds.items()}
-    order = _order(graph, wanted, values)
+    order = order_nodes(graph, wanted, values)
     uses = _count_uses(graph, order, wanted)
     budget = _Budget(sum(value.nbytes for value in values.values()))
     for name in order:
@@ -61,8 +61,11 @@ def _plain(tensor: str) -> str:
     return tensor.removesuffix(":0")
 
 
-def _order(graph: Graph, wanted: Iterable[str], fed: Mapping[str, Any]) -> list[str]:
-    """Return the nodes behind `wanted`, each after its inputs."""
+def order_nodes(graph: Graph, wanted: Iterable[str], fed: Container[str]) -> list[str]:
+    """Return the nodes that compute `wanted` from `fed`, each after its inputs; tensors without the number 0.
+
+    Raises GraphError for a cycle, a node that is not there, and an op that is not known.
+    """
     order: list[str] = []
     open_nodes: set[str] = set()
     done: set[str] = set()
@@ -138,7 +141,7 @@ def _evaluate(
         except (ValueError, IndexError, TypeError, OverflowError, ZeroDivisionError, MemoryError) as error:
             shapes = [f"{value.dtype} {list(value.shape)}" for value in inputs]
             raise GraphError(
-                f"not runnable: op {node.op} at node {node.name} fails", where=str(error), found=shapes or "no inputs"
+                f"not runnable: op {node.op} at node {node.name} fails", reason=str(error), found=shapes or "no inputs"
             ) from error
     budget.hold(value, node)
     return value

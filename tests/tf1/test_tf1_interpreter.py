@@ -107,7 +107,7 @@ def tensorflow_says(tmp_path_factory):
     """Every case in one graph, run by TensorFlow, and the same graph read by us."""
     tf = pytest.importorskip("tensorflow")
     path = tmp_path_factory.mktemp("ops") / "ops.meta"
-    with tf.Graph().as_default() as graph, tf.compat.v1.Session() as session:
+    with tf.Graph().as_default() as graph, tf.compat.v1.Session() as runner:
         outputs = {}
         for number, (op, inputs, attributes) in enumerate(CASES):
             tensors = {
@@ -119,7 +119,7 @@ def tensorflow_says(tmp_path_factory):
                 for key, value in attributes.items()
             }
             outputs[number] = getattr(tf.raw_ops, op)(**tensors, **types, name=named(number, op))
-        values = session.run(outputs)
+        values = runner.run(outputs)
         tf.compat.v1.train.export_meta_graph(str(path), graph=graph)
     return read_graph(path), values
 
