@@ -1,7 +1,8 @@
 """Why a proof failed, as far as it can be told: by trying what commonly goes wrong, one step away from right.
 
-bytes      the tensor is the variable without its operation, or another variable of the same shape
-settings   another head count, activation or epsilon would fit the original graph
+    tensor      it is the variable without its operation, or another variable, or the variable rounded
+    settings    the graph says another head count, activation or epsilon than config.json, and with it all fits
+    model       every tensor is right, so the network that was run computes something else
 """
 
 from __future__ import annotations
@@ -13,99 +14,160 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from electra_convert.electra import reference
-from electra_convert.electra.mapping import Move
+from electra_convert.electra.layout import SLOT_ENDINGS
+from electra_convert.electra.mapping import TIED, Move, Operation
 from electra_convert.rungs import FLOAT64_LIMIT
+from electra_convert.streaming import numpy_dtype
 
 if TYPE_CHECKING:
     from electra_convert.proof import Proof
 
-# Explaining reads every variable of a tensor's shape, so only the first few are explained.
+Array = np.ndarray[Any, np.dtype[Any]]
+
+# Explaining a tensor reads every variable of its shape, so only the first few are explained.
 MOST = 5
 
-EPSILONS = (1e-12, 1e-7, 1e-6, 1e-5)
-LARGEST_HEAD_COUNT = 128
+# What outputs depend on: the field of config.json, the field of reference.py's network, and a word for people.
+SETTINGS = {
+    "num_attention_heads": ("heads", "{} attention heads"),
+    "hidden_act": ("activation", "activation {}"),
+    "layer_norm_eps": ("epsilon", "epsilon {:g}"),
+}
+
+# A graph holds its epsilon in float32.
+SAME_EPSILON = 1e-6
 
 
 def explain(proof: Proof) -> list[str]:
     """Return what can be told about a failed proof, a sentence each."""
-    told = [_explain_tensor(proof, tensor) for tensor in proof.differing[:MOST]]
+    told = [_explain_tensor(proof, move) for move in _differing(proof)[:MOST]]
     if len(proof.differing) > MOST:
         told.append(f"and {len(proof.differing) - MOST} more tensors")
-    if proof.graph_outputs and any(not check.passed and check.against == "graph" for check in proof.checks):
-        told += _explain_settings(proof)
-    return told
+    told += _explain_untied(proof)
+    told += _explain_settings(proof)
+    return told or _explain_model(proof)
 
 
-def _explain_tensor(proof: Proof, tensor: str) -> str:
-    move = next(move for move in proof.moves if move.tensor == tensor)
-    stored, expected = proof.stored[tensor], proof.expected(move)
-    beginning = f"{tensor} is not {move.variable}{', transposed' if move.operation.value == 'transpose' else ''}"
+# --- tensors ----------------------------------------------------------------------------------------------------------
+
+
+def _differing(proof: Proof) -> list[Move]:
+    return [move for move in proof.moves if move.tensor in proof.differing]
+
+
+def _explain_tensor(proof: Proof, move: Move) -> str:
+    turned = ", transposed" if move.operation is Operation.TRANSPOSE else ""
+    beginning = f"{move.tensor} is not {move.variable}{turned}"
     for what, candidate in _candidates(proof, move):
-        if proof.equals(tensor, candidate):
+        if proof.equals(move.tensor, proof.rounded(candidate, proof.stored.dtypes[move.tensor])):
             return f"{beginning}: it equals {what}"
+    stored, expected = proof.stored[move.tensor], proof.expected(move)
     if stored.shape != expected.shape:
         return f"{beginning}: its shape is {list(stored.shape)}, not {list(expected.shape)}"
-    bits = np.dtype(f"u{expected.dtype.itemsize}")
-    differing = stored.reshape(-1).view(bits) != expected.reshape(-1).view(bits)
-    at = [int(i) for i in np.unravel_index(int(np.argmax(differing)), expected.shape)]
-    largest = np.nanmax(np.abs(stored.astype(np.float64) - expected.astype(np.float64)))
-    count = f"{int(differing.sum())} of {differing.size} values differ"
-    return f"{beginning}: {count}, by {largest:.1e} at most, first at {at}"
+    return f"{beginning}: {_difference(stored, expected)}"
 
 
-def _candidates(proof: Proof, move: Move) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
-    """Yield (what it would be, the tensor it would be), for every mistake that keeps the shape."""
+def _difference(stored: Array, expected: Array) -> str:
+    """Return how many values differ, by how much and where first."""
+    bits = np.dtype(f"u{expected.itemsize}")
+    differing = stored.view(bits) != expected.view(bits)
+    at = [int(i) for i in np.unravel_index(int(np.argmax(differing)), differing.shape)]
+    count = f"{int(differing.sum())} of {differing.size} values differ, first at {at}"
+    wild = int((~np.isfinite(stored.astype(np.float64))).sum())
+    if wild:
+        return f"{count}; {wild} are NaN or infinite"
+    with np.errstate(invalid="ignore"):
+        by = np.abs(stored.astype(np.float64) - expected.astype(np.float64)).max()
+    return f"{count}, by {by:.1e} at most"
+
+
+def _candidates(proof: Proof, move: Move) -> Iterator[tuple[str, Array]]:
+    """Yield (what it would be, the tensor it would be), for mistakes that are commonly made."""
     own = proof.source.read(move.variable)
-    kept = numpy_like(proof, move.tensor, own)
-    yield f"{move.variable} without its operation", kept
-    yield f"{move.variable} with its operation undone", numpy_like(proof, move.tensor, own.T)
-    for other in proof.moves:
-        if other.variable != move.variable and other.tensor_shape == move.tensor_shape:
-            yield (
-                other.variable,
-                numpy_like(proof, move.tensor, other.operation.apply(proof.source.read(other.variable))),
-            )
-    zeros = np.zeros(move.tensor_shape, kept.dtype)
-    yield "zeros", zeros
-    yield "ones", zeros + 1
+    if move.operation is Operation.TRANSPOSE:
+        yield f"{move.variable} without its operation", own
+    elif own.ndim == 2:
+        yield f"{move.variable} transposed", own.T
+    others = {other.variable: other for other in proof.moves}
+    shape = proof.stored.shapes[move.tensor]
+    for name, variable in proof.source.variables.items():
+        other = others.get(name)
+        operation = other.operation if other else move.operation
+        if name != move.variable and operation.shape(variable.shape) == shape:
+            yield _named(move, other, name), operation.apply(proof.source.read(name))
+    for narrow in ("float16", "bfloat16"):
+        with np.errstate(over="ignore"):
+            rounded = move.operation.apply(own).astype(numpy_dtype(narrow)).astype(np.float32)
+        yield f"it rounded to {narrow}", rounded
+    yield "zeros", np.zeros(shape, np.float32)
+    yield "ones", np.ones(shape, np.float32)
 
 
-def numpy_like(proof: Proof, tensor: str, value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return a value in the type that a tensor is stored in."""
-    from electra_convert.streaming import numpy_dtype
+def _named(move: Move, other: Move | None, name: str) -> str:
+    """Return what to call another variable: a layer's, where it is the same of another layer."""
+    if name.endswith(SLOT_ENDINGS):
+        return f"the optimizer's {name}"
+    if other is not None and other.row == move.row:
+        return f"layer {other.layer}'s, {name}"
+    return name
 
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(value).astype(numpy_dtype(proof.stored.dtypes[tensor]), copy=False)
+
+def _explain_untied(proof: Proof) -> list[str]:
+    """Return a sentence on an output matrix that is stored and is not the one it should be tied to."""
+    return [
+        f"{tensor} is stored and is not {source}, to which it is tied: the generator would score words by another matrix"
+        for tensor, source in TIED.items()
+        if tensor in proof.stored
+    ]
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
 
 
 def _explain_settings(proof: Proof) -> list[str]:
-    """Return which other settings would fit the original graph, tried one at a time on its row."""
-    network, row = proof.network, proof.batches[-1:]
-    truth = proof.graph_outputs[0]
-    hidden_size = truth.hidden_states[0].shape[-1]
-    trials: list[tuple[str, reference.Network]] = []
-    for heads in range(1, min(hidden_size, LARGEST_HEAD_COUNT) + 1):
-        if hidden_size % heads == 0 and heads != network.heads:
-            trials.append((f"{heads} attention heads", dataclasses.replace(network, heads=heads)))
-    for name in reference.ACTIVATIONS:
-        if name != network.activation:
-            trials.append((f"activation {name}", dataclasses.replace(network, activation=name)))
-    for epsilon in EPSILONS:
-        if epsilon != network.epsilon:
-            trials.append((f"epsilon {epsilon:g}", dataclasses.replace(network, epsilon=epsilon)))
-    for what, trial in trials:
-        shallow = dataclasses.replace(trial, layers=min(1, network.layers), head=None)
-        states = reference.run(shallow, proof.variable, row)[0].hidden_states
-        if all(_fits(state, wanted) for state, wanted in zip(states, truth.hidden_states, strict=False)):
-            return [f"{what} would fit the graph; config.json says {_said(proof, what)}"]
-    return []
+    """Return where config.json says other than the graph, and whether the graph's values would fit its outputs."""
+    graph, scopes = proof.examination.graph, proof.layout.scopes
+    tower = graph.towers.get(scopes.body) if graph and scopes else None
+    if tower is None:
+        return []
+    facts = {field: fact for field, fact in tower.settings().items() if field in SETTINGS}
+    others = {field: fact for field, fact in facts.items() if not _same(fact.value, getattr(proof.config, field))}
+    if not others:
+        return []
+    fits = _fits(proof, {SETTINGS[field][0]: fact.value for field, fact in others.items()})
+    told = []
+    for field, fact in others.items():
+        what, said = SETTINGS[field][1].format(fact.value), getattr(proof.config, field)
+        begins = f"{what} would fit the graph" if fits else f"the graph has {what}"
+        told.append(f"{begins} (node {fact.node}); config.json says {said}")
+    return told
 
 
-def _fits(state: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> bool:
-    return bool(np.abs(state - wanted).max(initial=0) <= FLOAT64_LIMIT * np.abs(wanted).max(initial=0))
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return abs(one - other) <= SAME_EPSILON * max(abs(one), abs(other))
+    return bool(one == other)
 
 
-def _said(proof: Proof, what: str) -> str:
-    if what.endswith("heads"):
-        return str(proof.config.num_attention_heads)
-    return proof.config.hidden_act if what.startswith("activation") else f"{proof.config.layer_norm_eps:g}"
+def _fits(proof: Proof, changes: dict[str, Any]) -> bool:
+    """Return whether reference.py gives the graph's first layer with some settings changed."""
+    if not proof.graph_outputs or {proof.config.hidden_act, changes.get("activation", "gelu")} - set(reference.ACTIVATIONS):
+        return False
+    trial = dataclasses.replace(proof.network, layers=1, head=None, **changes)
+    (outputs,) = reference.run(trial, proof.variable, [proof.row])
+    pairs = zip(outputs.hidden_states, proof.graph_outputs[0].hidden_states, strict=False)
+    return all(np.abs(one - other).max() <= FLOAT64_LIMIT * np.abs(other).max() for one, other in pairs)
+
+
+# --- the network ------------------------------------------------------------------------------------------------------
+
+
+def _explain_model(proof: Proof) -> list[str]:
+    """Return the first state that differs, where no tensor and no setting explains it."""
+    first = next((check for check in proof.checks if not check.passed and check.rung != "structure"), None)
+    if first is None or proof.differing:
+        return []
+    return [
+        f"every tensor is right, but {first.name} already differs in {first.rung} against {first.against}"
+        f"{f', most at {first.where}' if first.where else ''}"
+    ]

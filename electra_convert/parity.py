@@ -199,20 +199,23 @@ def prove(
     from electra_convert.proof import Proof
 
     proof = Proof(source, examination, half, folder, reference, seed, bytes_compared)
-    steps = proof.steps(with_transformers)
-    for number, (what, step) in enumerate(steps):
-        progress(number, len(steps), what)
-        step()
-    progress(len(steps), len(steps), "verified")
-    return HalfParity(
-        half=half,
-        folder=shown,
-        dtype=proof.dtype,
-        references=tuple(proof.references),
-        checks=tuple(proof.checks),
-        unproven=tuple(proof.unproven),
-        explanations=tuple(proof.explain()),
-    )
+    try:
+        steps = proof.steps(with_transformers)
+        for number, (what, step) in enumerate(steps):
+            progress(number, len(steps), what)
+            step()
+        progress(len(steps), len(steps), "verified")
+        return HalfParity(
+            half=half,
+            folder=shown,
+            dtype=proof.dtype,
+            references=tuple(proof.references),
+            checks=tuple(proof.checks),
+            unproven=tuple(proof.unproven),
+            explanations=tuple(proof.explain()),
+        )
+    finally:
+        proof.close()
 
 
 def find_halves(folder: Path) -> Mapping[HalfName, Path]:
@@ -225,7 +228,8 @@ def find_halves(folder: Path) -> Mapping[HalfName, Path]:
     from electra_convert.stored import stored_names
 
     if (folder / "config.json").exists():
-        architectures = read_config(folder / "config.json").get("architectures") or []
+        told_by_config = read_config(folder / "config.json").get("architectures")
+        architectures = [str(name) for name in told_by_config] if isinstance(told_by_config, list) else []
         named = [HALF_OF[name] for name in architectures if name in HALF_OF]
         heads = {name.split(".")[0] for name in stored_names(folder)} if not named else set()
         if named or heads & {"discriminator_predictions", "generator_predictions"}:
@@ -234,7 +238,7 @@ def find_halves(folder: Path) -> Mapping[HalfName, Path]:
         raise FolderError(
             "the folder holds neither a discriminator nor a generator",
             where=os.fspath(folder),
-            found=[str(name) for name in architectures] or "no architectures in config.json",
+            found=architectures or "no architectures in config.json",
             expected=" or ".join(HALF_OF),
         )
     halves: dict[HalfName, Path] = {

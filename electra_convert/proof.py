@@ -1,7 +1,7 @@
 """One half's proof: builds the networks once, climbs the rungs in order, and keeps what the diagnosis needs.
 
 Weights come twice, by two ways: the included model takes the folder's tensors by their Hugging Face names, the
-references take the checkpoint's variables by their TensorFlow names, rounded where the folder's type is narrower.
+references take the checkpoint's variables by their TensorFlow names, rounded to the folder's type.
 """
 
 from __future__ import annotations
@@ -17,12 +17,22 @@ import numpy as np
 from electra_convert.electra import reference as numpy_reference
 from electra_convert.electra.battery import Batch, Outputs, build_battery, build_single_row
 from electra_convert.electra.config import ElectraConfig
-from electra_convert.electra.mapping import HalfName, plan
+from electra_convert.electra.mapping import ARCHITECTURE, HalfName, Move
+from electra_convert.electra.settings import sizes_of
 from electra_convert.errors import FolderError, GraphError
 from electra_convert.examination import Examination
 from electra_convert.hf.config import FIELDS, read_config
 from electra_convert.hf.folder import CONFIG
-from electra_convert.rungs import Check, compare_float32, compare_float64, compare_record, compare_structure
+from electra_convert.rungs import (
+    Check,
+    compare_float32,
+    compare_float64,
+    compare_record,
+    compare_settings,
+    compare_sizes,
+    compare_structure,
+    compare_types,
+)
 from electra_convert.stored import StoredTensors
 from electra_convert.streaming import numpy_dtype
 
@@ -35,12 +45,13 @@ Step = tuple[str, Callable[[], None]]
 
 HEADS = {"discriminator": "discriminator_predictions", "generator": "generator_predictions"}
 
-# Types that a stored type is rounded to, from widest to narrowest.
-WIDTHS = {"float64": 0, "float32": 1, "bfloat16": 2, "float16": 2}
+# Tokens of the row that the graph is run on: a training graph pads it to its own length, and every position of the
+# table is compared with reference.py.
+GRAPH_ROW = 64
 
 
 class Proof:
-    """The rungs of one half; `checks` fills up as the steps are run."""
+    """The rungs of one half; `checks` fills up as the steps are run. Close it: a file stays open until then."""
 
     def __init__(
         self,
@@ -55,15 +66,21 @@ class Proof:
         self.source, self.examination, self.half, self.folder = source, examination, half, folder
         self.wanted_reference, self.seed, self._bytes_compared = reference, seed, bytes_compared
         self.layout = examination.layout.half(half)
+        self.moves = self.layout.moves
         self.document = read_config(folder / CONFIG)
-        self.config = _config_of(self.document, folder)
+        self.config = config_of(self.document, folder)
         self.stored = StoredTensors(folder)
-        self.moves = plan(half, self.layout.scopes, self.config) if self.layout.scopes else ()
         self.checks: list[Check] = []
         self.references: list[str] = []
         self.unproven: list[str] = []
         self.differing: list[str] = []
         self.graph_outputs: list[Outputs] = []
+        self._variables: dict[str, Array] = {}
+        self._dtypes = {move.variable: self.stored.dtypes.get(move.tensor) for move in self.moves}
+
+    def close(self) -> None:
+        """Close the folder's file of tensors."""
+        self.stored.close()
 
     @property
     def dtype(self) -> str:
@@ -72,8 +89,8 @@ class Proof:
 
     def steps(self, with_transformers: bool) -> list[Step]:
         """Return what is to be done, in order, each with a name for people."""
-        steps: list[Step] = [("structure", self._structure), ("bytes", self._bytes)]
-        steps += [("graph", self._graph), ("float64", self._float64), ("float32", self._float32)]
+        steps: list[Step] = [("structure", self._structure), ("bytes", self._bytes), ("graph", self._graph)]
+        steps += [("reference.py", self._reference), ("float64", self._float64), ("float32", self._float32)]
         if with_transformers:
             steps.append(("transformers", self._transformers))
         return steps
@@ -87,17 +104,26 @@ class Proof:
     # --- what is compared ---------------------------------------------------------------------------------------------
 
     @cached_property
-    def batches(self) -> tuple[Batch, ...]:
-        """The battery, and last the row for the graph, which is as long as it was trained."""
-        config = self.config
-        sizes = (config.vocab_size, config.max_position_embeddings, config.type_vocab_size)
-        pad = int(self.document.get("pad_token_id") or 0)
-        battery = build_battery(*sizes, seed=self.seed, pad_token_id=pad)
+    def battery(self) -> tuple[Batch, ...]:
+        """The inputs that reference.py is run on; none where it is not asked."""
+        return build_battery(*self._tables, seed=self.seed, pad_token_id=self._pad) if self.in_numpy else ()
+
+    @cached_property
+    def row(self) -> Batch:
+        """The one row that the graph is run on, no longer than it was trained."""
         graph = self.examination.graph
-        if not self._graph_wanted() or graph is None:
-            return battery
-        length = graph.trained_length.value if graph.trained_length else config.max_position_embeddings
-        return (*battery, build_single_row(*sizes, length=length, seed=self.seed, pad_token_id=pad))
+        trained = graph.trained_length.value if graph and graph.trained_length else GRAPH_ROW
+        return build_single_row(
+            *self._tables, length=min(trained, GRAPH_ROW), seed=self.seed, pad_token_id=self._pad
+        )
+
+    @property
+    def _tables(self) -> tuple[int, int, int]:
+        return self.config.vocab_size, self.config.max_position_embeddings, self.config.type_vocab_size
+
+    @property
+    def _pad(self) -> int:
+        return self.document.get("pad_token_id") or 0
 
     @cached_property
     def network(self) -> numpy_reference.Network:
@@ -115,101 +141,108 @@ class Proof:
         )
 
     def variable(self, name: str) -> Array:
-        """Return a variable as the folder's type can hold it."""
-        value = self.source.read(name)
-        narrowest = max(set(self.stored.dtypes.values()), key=lambda dtype: WIDTHS.get(dtype, 0))
-        if WIDTHS.get(narrowest, 0) <= WIDTHS.get(value.dtype.name, 0):
-            return value
-        with np.errstate(over="ignore"):
-            return value.astype(numpy_dtype(narrowest))
+        """Return a variable as the folder's type holds it; kept until the references have run."""
+        if name not in self._variables:
+            self._variables[name] = self.rounded(self.source.read(name), self._dtypes.get(name))
+        return self._variables[name]
 
-    @cached_property
-    def reference64(self) -> list[Outputs]:
-        """What reference.py answers in float64."""
-        return numpy_reference.run(self.network, self.variable, self.batches)
+    def rounded(self, value: Array, dtype: str | None) -> Array:
+        """Return a value in a type by its name, where there is one."""
+        with np.errstate(over="ignore"):
+            return value if dtype is None else value.astype(numpy_dtype(dtype), copy=False)
 
     @cached_property
     def model(self) -> Any:
         """The included model with the folder's tensors, in float64."""
         from electra_convert.electra import model
 
-        kind = model.ARCHITECTURES["ElectraForPreTraining" if self.half == "discriminator" else "ElectraForMaskedLM"]
+        kind = model.ARCHITECTURES[ARCHITECTURE[self.half]]
         return model.from_tensors(self.config, self.stored, kind, "float64", where=self.stored.where)
 
-    def _graph_wanted(self) -> bool:
-        return self.wanted_reference != "numpy"
+    @property
+    def in_numpy(self) -> bool:
+        """Whether reference.py is to be asked, and knows the activation."""
+        wanted = self.wanted_reference in {"auto", "numpy"}
+        return wanted and self.config.hidden_act in numpy_reference.ACTIVATIONS
 
-    def _able(self) -> bool:
-        """Whether the forward passes can be run at all: not with tensors missing or misshapen."""
-        return all(check.passed for check in self.checks if check.rung == "structure")
+    @property
+    def _graph_demanded(self) -> bool:
+        return self.wanted_reference in {"graph", "tensorflow"}
+
+    def _holds(self, *names: str) -> bool:
+        """Return whether these checks of the structure hold."""
+        return all(check.passed for check in self.checks if check.rung == "structure" and check.name in names)
+
+    def _runs(self) -> bool:
+        """Return whether the forward passes can be run at all: not with tensors missing or misshapen."""
+        return self._holds("tensors", "types", "sizes", "settings")
 
     # --- the rungs ----------------------------------------------------------------------------------------------------
 
     def _structure(self) -> None:
         wanted = {move.tensor: move.tensor_shape for move in self.moves}
-        self.checks += compare_structure(self.stored.shapes, wanted, "config.json")
-        self.checks += compare_record(self.folder)
-        variables = {move.variable: move.variable_shape for move in self.moves}
-        found = {name: self.source.variables[name].shape for name in variables if name in self.source.variables}
-        self.checks += compare_structure(found, variables, "the checkpoint", "sizes")
-        kinds = set(self.stored.dtypes.values())
-        self.checks.append(Check("structure", "one type", len(kinds) == 1, self.dtype, "one", "config.json"))
+        self.checks.append(compare_structure(self.stored.shapes, wanted, "the checkpoint"))
+        self.checks.append(compare_types(self.stored.dtypes))
+        self.checks.append(compare_sizes(self.config, sizes_of(self.layout)))
+        self.checks.append(compare_settings(self.document, self.config, self.stored.dtypes, self.stored.copies))
+        self.checks += compare_record(self.folder, self.document)
 
     def _bytes(self) -> None:
-        if not self._able():
+        if not self._holds("types"):
             return
+        there = [move for move in self.moves if move.tensor in self.stored]
         if not self._bytes_compared:
-            self.differing = [move.tensor for move in self.moves if not self.equals(move.tensor, self.expected(move))]
-        found = f"{len(self.moves) - len(self.differing)} of {len(self.moves)}"
+            self.differing = [move.tensor for move in there if not self.equals(move.tensor, self.expected(move))]
+        equal = len(there) - len(self.differing)
         reason = "; ".join(self.differing[:20])
-        self.checks.append(Check("bytes", "bytes", not self.differing, found, "all", "the checkpoint", reason=reason))
+        found = f"{equal} of {len(self.moves)}"
+        self.checks.append(Check("bytes", "bytes", equal == len(self.moves), found, "all", "the checkpoint", reason=reason))
 
-    def expected(self, move: Any) -> Array:
+    def expected(self, move: Move) -> Array:
         """Return the tensor that a move makes of the checkpoint's variable, in the type it is stored in."""
-        value = move.operation.apply(self.source.read(move.variable))
-        with np.errstate(over="ignore"):
-            return np.ascontiguousarray(value).astype(numpy_dtype(self.stored.dtypes[move.tensor]), copy=False)
+        return self.rounded(move.operation.apply(self.source.read(move.variable)), self.stored.dtypes[move.tensor])
 
     def equals(self, tensor: str, expected: Array) -> bool:
         """Return whether a stored tensor has exactly these bits."""
         stored = self.stored[tensor]
-        return stored.shape == expected.shape and bool(
-            np.array_equal(stored.reshape(-1).view(np.uint8), expected.reshape(-1).view(np.uint8))
-        )
+        bits = np.dtype(f"u{stored.itemsize}")
+        return stored.shape == expected.shape and bool(np.array_equal(stored.view(bits), expected.view(bits)))
 
     def _graph(self) -> None:
-        graph = self.examination.graph
-        if not self._able() or not self._graph_wanted():
+        if not self._runs() or self.wanted_reference == "numpy":
             return
+        graph = self.examination.graph
         if graph is None or self.half not in graph.parts:
-            if self.wanted_reference in {"graph", "tensorflow"}:
+            if self._graph_demanded:
                 raise GraphError(
                     "there is no graph to compare with", where=self.source.shown, expected=f"{self.source.name}.meta"
                 )
             self._say_unproven()
             return
-        row = self.batches[-1]
         try:
-            values = self._run_graph(row)
+            self.graph_outputs = [self._run_graph(np.float64)]
         except GraphError as error:
-            if self.wanted_reference in {"graph", "tensorflow"}:
+            if self._graph_demanded:
                 raise
             self.unproven.append(f"the original graph could not be run: {error.message}")
             self._say_unproven()
             return
-        states = tuple(values[f"hidden_{i}"] for i in range(self.config.num_hidden_layers + 1))
-        self.graph_outputs = [Outputs(states, values["logits"])]
-        self.references.append("the original graph")
+        runner = " in TensorFlow" if self.wanted_reference == "tensorflow" else ""
+        self.references.append(f"the original graph{runner}")
 
-    def _run_graph(self, row: Batch) -> dict[str, Array]:
+    def _run_graph(self, dtype: Any) -> Outputs:
         graph = self.examination.graph
         assert graph is not None
+        row = self.row
         arguments = (self.half, row.input_ids, row.input_mask, row.segment_ids, self.variable)
         if self.wanted_reference == "tensorflow":
             from electra_convert.tensorflow_run import run_in_tensorflow
 
-            return run_in_tensorflow(graph, *arguments)
-        return graph.run(*arguments)
+            values = run_in_tensorflow(graph, *arguments, dtype)
+        else:
+            values = graph.run(*arguments, dtype)
+        states = tuple(values[f"hidden_{i}"] for i in range(self.layout.layers + 1))
+        return Outputs(states, values["logits"])
 
     def _say_unproven(self) -> None:
         config = self.config
@@ -218,35 +251,61 @@ class Proof:
             f"epsilon {config.layer_norm_eps:g}: they are taken from config.json"
         )
 
-    def _float64(self) -> None:
-        if not self._able():
-            return
-        from electra_convert.electra import model
-
-        self.outputs64 = model.run(self.model, self.batches)
-        if self.graph_outputs:
-            row = self.batches[-1:]
-            self.checks += compare_float64(self.outputs64[-1:], self.graph_outputs, row, "graph")
-            self.checks += compare_float64(self.reference64[-1:], self.graph_outputs, row, "graph", of="reference.py")
-        if self.wanted_reference in {"auto", "numpy"} or not self.graph_outputs:
-            self.references.append("reference.py")
-            self.checks += compare_float64(self.outputs64, self.reference64, self.batches, "reference.py")
-
-    def _float32(self) -> None:
-        if not self._able():
-            return
-        from electra_convert.electra import model
-
-        outputs = model.run(self.model.float(), self.batches)
-        self.checks += compare_float32(outputs, self.reference64, self.noise, self.batches, "reference.py")
+    @cached_property
+    def _truth(self) -> list[Outputs]:
+        """What reference.py answers in float64 to the battery, and last to the graph's row where that was run."""
+        if not self.in_numpy:
+            return []
+        rows = (self.row,) if self.graph_outputs else ()
+        return numpy_reference.run(self.network, self.variable, (*self.battery, *rows))
 
     @cached_property
-    def noise(self) -> list[Outputs]:
-        """What reference.py answers in float32: how far rounding alone moves it."""
-        return numpy_reference.run(self.network, self.variable, self.batches, np.float32)
+    def _measured(self) -> tuple[tuple[Batch, ...], list[Outputs], list[Outputs], str]:
+        """What a float32 run is judged by: inputs, a float64 reference's answers, its own float32 answers, its name."""
+        if not self.in_numpy:
+            return (self.row,), self.graph_outputs, [self._run_graph(np.float32)], "graph"
+        noise = numpy_reference.run(self.network, self.variable, self.battery, np.float32)
+        return self.battery, self._truth[: len(self.battery)], noise, "reference.py"
+
+    def _reference(self) -> None:
+        """Run what else needs the variables, and let go of them: the model needs the memory next."""
+        if not self._runs():
+            return
+        if not self.in_numpy and not self.graph_outputs:
+            found = f"no graph that can be run, and reference.py has no {self.config.hidden_act}"
+            self.checks.append(Check("float64", "reference", False, found, "a reference", "reference.py"))
+            return
+        if self.in_numpy:
+            self.references.append("reference.py")
+        else:
+            self.unproven.append("inputs longer than the graph's row were compared with nothing but bytes")
+        self._measured  # noqa: B018 - computed here, used by the next steps
+        self._variables.clear()
+
+    def _float64(self) -> None:
+        if not self.references:
+            return
+        from electra_convert.electra import model
+
+        rows = (self.row,) if self.graph_outputs else ()
+        ours = model.run(self.model, (*self.battery, *rows))
+        if self.graph_outputs:
+            self.checks += compare_float64(ours[-1:], self.graph_outputs, rows, "graph")
+        if self.graph_outputs and self.in_numpy:
+            self.checks += compare_float64(self._truth[-1:], self.graph_outputs, rows, "graph", of="reference.py")
+        if self.in_numpy:
+            self.checks += compare_float64(ours, self._truth, (*self.battery, *rows), "reference.py")
+
+    def _float32(self) -> None:
+        if not self.references:
+            return
+        from electra_convert.electra import model
+
+        batches, truth, noise, against = self._measured
+        self.checks += compare_float32(model.run(self.model.float(), batches), truth, noise, batches, against)
 
     def _transformers(self) -> None:
-        if not self._able():
+        if not self.references:
             return
         from electra_convert.transformers_run import load, run
 
@@ -255,16 +314,20 @@ class Proof:
         self.checks.append(
             Check("transformers", "loading report", not report, found, "nothing missing or unexpected", "transformers")
         )
-        deep = [number for number, batch in enumerate(self.batches) if batch.depth is None]
-        chosen = [self.batches[number] for number in deep]
-        outputs = run(model, chosen)
-        truth, noise = [self.reference64[n] for n in deep], [self.noise[n] for n in deep]
-        self.checks += compare_float32(outputs, truth, noise, chosen, "reference.py", "transformers")
+        batches, truth, noise, against = self._measured
+        deep = [number for number, batch in enumerate(batches) if batch.depth is None]
+        whole = [batches[n] for n in deep]
+        truth, noise = [truth[n] for n in deep], [noise[n] for n in deep]
+        self.checks += compare_float32(run(model, whole), truth, noise, whole, against, "transformers")
 
 
-def _config_of(document: dict[str, Any], folder: Path) -> ElectraConfig:
-    missing = [field.name for field in dataclasses.fields(ElectraConfig) if field.name not in document
-               and field.default is dataclasses.MISSING]  # fmt: skip
+def config_of(document: dict[str, Any], folder: Path) -> ElectraConfig:
+    """Return the sizes and settings that a `config.json` holds; raise FolderError where a size is not in it."""
+    missing = [
+        field.name
+        for field in dataclasses.fields(ElectraConfig)
+        if field.name not in document and field.default is dataclasses.MISSING
+    ]
     if missing:
         raise FolderError("config.json lacks sizes", where=str(folder / CONFIG), missing=missing)
     return ElectraConfig(**{field: document[field] for field in FIELDS if field in document})

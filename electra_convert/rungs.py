@@ -1,6 +1,7 @@
 """The rungs of the proof: what is compared with what, and how far apart it may be.
 
-    structure   exactly the tensors that the class wants, with the shapes that config.json implies
+    structure   exactly the tensors that the class wants, of one type, with the sizes that config.json says; settings that
+                the class computes; where the conversion left a record, the very files that were written
     bytes       each tensor is, bit for bit, the operation applied to the checksummed variable, rounded to its type
     float64     the included model in float64 against a reference in float64: the graph, or reference.py
     float32     the model as people run it against the float64 reference, within the noise that float32 itself has
@@ -11,7 +12,8 @@ to about 1e-13 of it, and a wrong epsilon of 1e-7 already shows at 1e-6.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +21,12 @@ from typing import Any
 import numpy as np
 
 from electra_convert.electra.battery import Batch, Outputs
+from electra_convert.electra.config import ElectraConfig
+from electra_convert.electra.mapping import TIED
 from electra_convert.errors import FolderError
 from electra_convert.hf.files import read_json
-from electra_convert.hf.folder import RECORD, file_sum
+from electra_convert.hf.folder import CARD, CONFIG, RECORD, file_sum
+from electra_convert.planning import ACTIVATIONS
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -33,6 +38,15 @@ NOISE_FACTOR = 8.0
 
 # Where the reference's own float32 error happens to be tiny (one token, say), rounding of the result remains.
 NOISE_FLOOR = 16 * float(np.finfo(np.float32).eps)
+
+# Types of weights, and how much they hold: a wider one holds every value of a narrower, those of one width do not.
+FLOATS = {"float64": 2, "float32": 1, "float16": 0, "bfloat16": 0}
+
+# Values that would make transformers compute something else than ELECTRA; older folders lack the keys.
+NEEDED = {"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False}
+
+# Faults that one check names; a folder of another network has hundreds.
+MOST_FAULTS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +152,9 @@ def _worst(
 
 
 def compare_structure(
-    stored: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]], against: str, name: str = "tensors"
-) -> list[Check]:
-    """Return one check: the tensors are exactly those wanted, in their shapes."""
+    stored: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]], against: str
+) -> Check:
+    """Return whether the tensors are exactly those wanted, in their shapes."""
     missing = sorted(wanted.keys() - stored.keys())
     unexpected = sorted(stored.keys() - wanted.keys())
     wrong = sorted(tensor for tensor in wanted.keys() & stored.keys() if wanted[tensor] != stored[tensor])
@@ -149,23 +163,103 @@ def compare_structure(
     found = f"{len(wanted) - len(missing) - len(wrong)} of {len(wanted)}"
     if unexpected:
         found += f", {len(unexpected)} more"
-    reason = "; ".join(faults[:20])
-    return [Check("structure", name, not faults, found, "all, and no others", against, reason=reason)]
+    return Check("structure", "tensors", not faults, found, "all, and no others", against, reason=_listed(faults))
 
 
-def compare_record(folder: Path) -> list[Check]:
-    """Return a check of every file against the record that the conversion left, where there is one."""
+def compare_types(dtypes: Mapping[str, str]) -> Check:
+    """Return whether the tensors are of one floating-point type; names those of the rarest."""
+    counts = Counter(dtypes.values())
+    faults = []
+    if len(counts) > 1 or not counts.keys() <= FLOATS.keys():
+        usual, _ = counts.most_common(1)[0]
+        faults = [f"{name} is {dtype}" for name, dtype in sorted(dtypes.items()) if dtype != usual or usual not in FLOATS]
+    found = ", ".join(f"{count} {dtype}" for dtype, count in counts.most_common()) or "none"
+    limit = f"one of {', '.join(FLOATS)}"
+    return Check("structure", "types", not faults, found, limit, CONFIG, reason=_listed(faults))
+
+
+def compare_sizes(config: ElectraConfig, sizes: Mapping[str, int]) -> Check:
+    """Return whether config.json has the sizes that the checkpoint's shapes show."""
+    faults = [
+        f"{field} is {getattr(config, field)}, not {size}"
+        for field, size in sizes.items()
+        if getattr(config, field) != size
+    ]
+    found = f"{len(sizes) - len(faults)} of {len(sizes)}"
+    return Check("structure", "sizes", not faults, found, "all", "the checkpoint", reason=_listed(faults))
+
+
+def compare_settings(
+    document: Mapping[str, Any], config: ElectraConfig, dtypes: Mapping[str, str], copies: Collection[str]
+) -> Check:
+    """Return whether transformers computes ELECTRA with the other values of config.json, and the included model too.
+
+    `dtypes` are the types of the tensors, `copies` the names of those that only repeat another.
+    """
+    faults = [
+        f"{key} is {document[key]!r}, not {needed!r}"
+        for key, needed in NEEDED.items()
+        if document.get(key, needed) != needed
+    ]
+    if config.hidden_size % config.num_attention_heads:
+        faults.append(f"{config.num_attention_heads} attention heads do not divide the hidden size {config.hidden_size}")
+    if config.hidden_act not in ACTIVATIONS:
+        faults.append(f"hidden_act is {config.hidden_act!r}, none of {', '.join(ACTIVATIONS)}")
+    pad = document.get("pad_token_id")
+    if pad is not None and (type(pad) is not int or not 0 <= pad < config.vocab_size):
+        faults.append(f"pad_token_id is {pad!r}, not from 0 to {config.vocab_size - 1}")
+    for matrix in TIED if document.get("tie_word_embeddings") is False else ():
+        if matrix.replace(".weight", ".bias") in dtypes and matrix not in copies:
+            faults.append(f"tie_word_embeddings is false: transformers would make up {matrix}, which is not stored")
+    for key in ("dtype", "torch_dtype"):
+        told = document.get(key)
+        narrowed = sorted({dtype for dtype in dtypes.values() if not _can_hold(told, dtype)})
+        if told is not None and narrowed:
+            faults.append(f"{key} is {told!r}: transformers would round tensors of {', '.join(narrowed)}")
+    found = f"{len(faults)} wrong" if faults else "right"
+    return Check("structure", "settings", not faults, found, "right", CONFIG, reason=_listed(faults))
+
+
+def compare_record(folder: Path, document: Mapping[str, Any]) -> list[Check]:
+    """Return a check of every file, and of config.json's values, against the record of the conversion, if there is one.
+
+    Not of the model card: people go on writing it.
+
+    Raises FolderError for a record that cannot be read.
+    """
     if not (folder / RECORD).exists():
         return []
     record = read_json(folder / RECORD, "the record of the conversion", FolderError)
-    faults, count = [], 0
-    for entry in record.get("files", []):
-        count += 1
-        path = folder / str(entry["name"]).replace("/", "_")
+    files, config = record.get("files"), record.get("config")
+    if not isinstance(files, list) or not isinstance(config, dict):
+        raise FolderError(
+            "the record of the conversion is not one", where=str(folder / RECORD), expected="its files and config",
+            hint=f"convert again, or remove {RECORD}",
+        )  # fmt: skip
+    faults, wrong = [], 0
+    files = [entry for entry in files if not isinstance(entry, dict) or entry.get("name") != CARD]
+    for entry in files:
+        name = str(entry.get("name")) if isinstance(entry, dict) else "?"
+        path = folder / name.replace("/", "_")
         if not path.is_file():
-            faults.append(f"{entry['name']} is missing")
+            faults.append(f"{name} is missing")
         elif (found := file_sum(path).to_json()) != entry:
-            faults.append(f"{entry['name']} has {found['bytes']} bytes, CRC-32C {found['crc32c']}, recorded "
-                          f"{entry['bytes']} and {entry['crc32c']}")  # fmt: skip
-    found_text = f"{count - len(faults)} of {count}"
-    return [Check("structure", "files", not faults, found_text, "all", RECORD, reason="; ".join(faults))]
+            faults.append(f"{name} is not the file that was written: {found['bytes']} bytes, CRC-32C {found['crc32c']}")
+        wrong = len(faults)
+    for field, entry in config.items():
+        value = entry.get("value") if isinstance(entry, dict) else entry
+        if document.get(field) != value:
+            faults.append(f"{field} is {document.get(field)!r} in {CONFIG}, recorded {value!r}")
+    told = f"{len(files) - wrong} of {len(files)}"
+    return [Check("structure", "files", not faults, told, "all", RECORD, reason=_listed(faults))]
+
+
+def _can_hold(wide: object, narrow: str) -> bool:
+    """Return whether a type holds every value of another."""
+    return wide == narrow or (wide in FLOATS and narrow in FLOATS and FLOATS[str(wide)] > FLOATS[narrow])
+
+
+def _listed(faults: Sequence[str]) -> str:
+    """Return the first faults in a line, and how many there are more."""
+    more = [f"and {len(faults) - MOST_FAULTS} more"] if len(faults) > MOST_FAULTS else []
+    return "; ".join([*faults[:MOST_FAULTS], *more])

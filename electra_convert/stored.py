@@ -4,7 +4,7 @@ Other writers spell some names otherwise or store more; all of it says the same 
 
     electra.….LayerNorm.gamma, .beta       what transformers 5.0.0 saves for .weight and .bias
     generator_lm_head.weight               a copy of the word embeddings it is tied to
-    ….embeddings.position_ids              a buffer that old versions stored
+    ….embeddings.position_ids              0, 1, 2, …: a buffer that old versions stored
 """
 
 from __future__ import annotations
@@ -23,11 +23,14 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 WEIGHTS, PICKLE = "model.safetensors", "pytorch_model.bin"
 OLD_ENDINGS = {".LayerNorm.gamma": ".LayerNorm.weight", ".LayerNorm.beta": ".LayerNorm.bias"}
-BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
+POSITION_IDS = "embeddings.position_ids"
 
 
 class StoredTensors(Mapping[str, Array]):
-    """A folder's tensors by their current names; a value is read when it is asked for."""
+    """A folder's tensors by their current names; a value is read when it is asked for.
+
+    `copies` are tensors that are stored but say nothing that the others do not say; they are left out of the rest.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._weights: Weights | None = None
@@ -39,10 +42,14 @@ class StoredTensors(Mapping[str, Array]):
             self._loaded = _load_pickle(folder / PICKLE)
             stored = {name: (array.shape, array.dtype.name) for name, array in self._loaded.items()}
         self.where = str(folder / (WEIGHTS if self._weights else PICKLE))
-        self._stored_name = {current_name(name): name for name in stored}
+        # A tensor that is there under both of its names is not renamed: then the old one is one too many.
+        self._stored_name = {
+            name if current_name(name) in stored else current_name(name): name for name in stored
+        }
         self.shapes = {name: stored[original][0] for name, original in self._stored_name.items()}
         self.dtypes = {name: stored[original][1] for name, original in self._stored_name.items()}
-        for name in [name for name in self._stored_name if self._is_harmless(name)]:
+        self.copies = tuple(name for name in self._stored_name if self._is_copy(name))
+        for name in self.copies:
             del self._stored_name[name], self.shapes[name], self.dtypes[name]
 
     def __getitem__(self, name: str) -> Array:
@@ -60,12 +67,16 @@ class StoredTensors(Mapping[str, Array]):
         if self._weights:
             self._weights.close()
 
-    def _is_harmless(self, name: str) -> bool:
-        """Return whether a tensor says nothing that the others do not say."""
+    def _is_copy(self, name: str) -> bool:
         if name in TIED and TIED[name] in self._stored_name:
             copy, source = self[name], self[TIED[name]]
-            return copy.shape == source.shape and copy.tobytes() == source.tobytes()
-        return name.endswith(BUFFERS)
+            bits = np.dtype(f"u{copy.itemsize}")
+            return (copy.dtype, copy.shape) == (source.dtype, source.shape) and np.array_equal(
+                copy.view(bits), source.view(bits)
+            )
+        if name.endswith(POSITION_IDS):
+            return np.array_equal(self[name].reshape(-1), np.arange(self[name].size))
+        return False
 
 
 def current_name(stored: str) -> str:
@@ -93,7 +104,6 @@ def _load_pickle(path: Path) -> dict[str, Array]:
     """Return the tensors of a `.bin`; it is a pickle, of which only tensors are let out (`weights_only`)."""
     import pickle
 
-    import ml_dtypes
     import torch
 
     try:
@@ -102,10 +112,17 @@ def _load_pickle(path: Path) -> dict[str, Array]:
         raise FolderError("not a file of tensors", where=str(path), found=str(error).split("\n")[0]) from error
     if not isinstance(tensors, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
         raise FolderError("not a file of tensors", where=str(path), expected="a dict of tensors by their names")
-    arrays = {}
-    for name, tensor in tensors.items():
-        if tensor.dtype is torch.bfloat16:
-            arrays[name] = tensor.contiguous().view(torch.int16).numpy().view(ml_dtypes.bfloat16)
-        else:
-            arrays[name] = np.ascontiguousarray(tensor.numpy())
-    return arrays
+    return {str(name): _to_numpy(tensor.detach(), str(name), path) for name, tensor in tensors.items()}
+
+
+def _to_numpy(tensor: Any, name: str, path: Path) -> Array:
+    import ml_dtypes
+    import torch
+
+    if tensor.dtype is torch.bfloat16:  # NumPy has no such type of its own
+        return _to_numpy(tensor.contiguous().view(torch.int16), name, path).view(ml_dtypes.bfloat16)
+    try:
+        return np.ascontiguousarray(tensor.numpy())
+    except (TypeError, RuntimeError) as error:  # sparse, quantized, of 8 bits
+        kind = f"{tensor.dtype}, {tensor.layout}"
+        raise FolderError("a tensor has a type that no ELECTRA has", where=str(path), tensor=name, found=kind) from error

@@ -1,6 +1,6 @@
 """Where the test material is: `fixtures/` first, then a folder `shared/` beside the checkout, else the test is skipped.
 
-A `.meta` kept as `.meta.xz` is unpacked, with the rest of its folder, into a temporary copy.
+A `.meta` kept as `.meta.xz`, and a checkpoint kept as `published.zip`, is unpacked into a temporary copy of its folder.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import functools
 import lzma
 import shutil
 import tempfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -40,13 +41,21 @@ def material(kind: str, name: str) -> Path:
 
 
 def _with_graphs(folder: Path) -> Path:
+    """Return the folder, or a copy with its graphs unpacked and, where it is kept as an archive only, its checkpoint."""
     packed = sorted(folder.glob("*.meta.xz"))
-    if not packed:
+    archive = folder / "published.zip"
+    only_archive = archive.exists() and not list(folder.glob("*.index"))
+    if not packed and not only_archive:
         return folder
     copy = Path(_unpacked().name) / folder.parent.name / folder.name
     shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("*.xz"))
     for file in packed:
         (copy / file.stem).write_bytes(lzma.decompress(file.read_bytes()))
+    if only_archive:
+        with zipfile.ZipFile(archive) as members:
+            for name in members.namelist():
+                if not name.endswith("/") and not (copy / Path(name).name).exists():
+                    (copy / Path(name).name).write_bytes(members.read(name))
     return copy
 
 

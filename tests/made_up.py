@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-
 from builders import write_v2
 
 Shapes = dict[str, tuple[int, ...]]
@@ -50,7 +49,9 @@ def encoder(scope: str, hidden: int = H, inner: int = I, width: int = E, layers:
 
 
 def discriminator_head(hidden: int = H) -> Shapes:
-    return dense("discriminator_predictions/dense", hidden, hidden) | dense("discriminator_predictions/dense_1", hidden, 1)
+    return dense("discriminator_predictions/dense", hidden, hidden) | dense(
+        "discriminator_predictions/dense_1", hidden, 1
+    )
 
 
 def generator_head(scope: str = "generator_predictions", hidden: int = HG, width: int = E) -> Shapes:

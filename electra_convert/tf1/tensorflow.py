@@ -6,6 +6,7 @@ them. TensorFlow checks less than ours (a hostile file may end the process), so 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ class TensorFlowReader:
 
     def __init__(self, prefix: Path, format: Literal["V1", "V2"], files: Sequence[Path], shown: str) -> None:
         """Open the checkpoint; raise `MissingExtra` without TensorFlow, `CheckpointError` with TensorFlow's words."""
-        self._tensorflow = _import_tensorflow()
+        self._tensorflow = import_tensorflow()
         self._prefix, self._shown = str(prefix), shown
         self.format = format
         if not all(_WILDCARDS.isdisjoint(file.as_posix()) for file in files):
@@ -108,9 +109,11 @@ def _find_data(prefix: Path) -> list[Path]:
     return sorted(file for file in prefix.parent.iterdir() if pattern.fullmatch(file.name))
 
 
-def _import_tensorflow() -> Any:
+def import_tensorflow() -> Any:
+    """Return TensorFlow, imported without its log lines; raise `MissingExtra` where it is not installed."""
     try:
-        import tensorflow
+        with _quiet():
+            import tensorflow
     except ImportError as error:
         raise MissingExtra(
             "TensorFlow is not installed",
@@ -118,3 +121,20 @@ def _import_tensorflow() -> Any:
             hint="pip install 'electra-convert[tensorflow]'",
         ) from error
     return tensorflow
+
+
+# TensorFlow reads these once, while it is imported: errors come as exceptions too, and the note that oneDNN rounds
+# differently, which no log level stops, goes away with oneDNN.
+_QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Set the variables that are not set, and remove them again."""
+    added = {name: value for name, value in _QUIET.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)

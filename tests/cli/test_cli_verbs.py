@@ -154,7 +154,7 @@ def test_inspect_passes_on_the_reader(said):
 
 class TestTf1OnARealCheckpoint:
     def test_it_prints_the_summary_on_stdout_and_the_warnings_on_stderr(self, tmp_path):
-        done = run_cli("tf1", str(google("base_like")), str(tmp_path / "out"), "--no-verify")
+        done = run_cli("tf1", str(google("sharded")), str(tmp_path / "out"), "--no-verify")
         assert done.returncode == 0
         assert done.stdout.startswith("Read        ")
         assert "\nWrote       " in done.stdout
@@ -165,18 +165,18 @@ class TestTf1OnARealCheckpoint:
         assert (tmp_path / "out" / "model.safetensors").exists()
 
     def test_quiet_leaves_the_warnings(self, tmp_path):
-        done = run_cli("tf1", str(google("base_like")), str(tmp_path / "out"), "--no-verify", "-q")
+        done = run_cli("tf1", str(google("sharded")), str(tmp_path / "out"), "--no-verify", "-q")
         assert (done.returncode, done.stdout) == (0, "")
         assert done.stderr.startswith("warning: ")
 
     def test_verbose_adds_the_notes_and_every_value_with_its_source(self, tmp_path):
-        done = run_cli("tf1", str(google("base_like")), str(tmp_path / "out"), "--no-verify", "-v")
+        done = run_cli("tf1", str(google("sharded")), str(tmp_path / "out"), "--no-verify", "-v")
         assert "\nnote: " in done.stderr
         assert "\nConfig of the discriminator\n  vocab_size " in done.stderr
         assert "shape  electra/embeddings/word_embeddings\n" in done.stderr
 
     def test_json_is_one_document_that_says_what_was_done(self, tmp_path):
-        done = run_cli("tf1", str(google("base_like")), str(tmp_path / "out"), "--no-verify", "--json", "-v")
+        done = run_cli("tf1", str(google("sharded")), str(tmp_path / "out"), "--no-verify", "--json", "-v")
         document = json.loads(done.stdout)
         assert list(document)[:3] == ["schema", "version", "ok"]
         assert list(document)[-3:] == ["warnings", "error", "seconds"]
@@ -185,7 +185,7 @@ class TestTf1OnARealCheckpoint:
         assert document["halves"][0]["half"] == "discriminator"
 
     def test_strict_fails_with_1_and_leaves_nothing(self, tmp_path):
-        done = run_cli("tf1", str(google("base_like")), str(tmp_path / "out"), "--no-verify", "--strict", "--json")
+        done = run_cli("tf1", str(google("sharded")), str(tmp_path / "out"), "--no-verify", "--strict", "--json")
         document = json.loads(done.stdout)
         assert done.returncode == 1
         assert (document["ok"], document["error"]["kind"]) == (False, "StrictError")
@@ -193,7 +193,7 @@ class TestTf1OnARealCheckpoint:
 
     def test_an_output_that_exists_is_4(self, tmp_path):
         (tmp_path / "file").write_text("mine")
-        done = run_cli("tf1", str(google("base_like")), str(tmp_path), "--no-verify")
+        done = run_cli("tf1", str(google("sharded")), str(tmp_path), "--no-verify")
         assert (done.returncode, done.stdout) == (4, "")
         assert done.stderr.startswith("error: ")
         assert "--overwrite" in done.stderr
@@ -202,7 +202,7 @@ class TestTf1OnARealCheckpoint:
     def test_a_closed_pipe_after_publication_is_141_and_the_folder_stays(self, tmp_path):
         reader, writer = os.pipe()
         os.close(reader)
-        words = ["tf1", str(google("base_like")), str(tmp_path / "out"), "--no-verify"]
+        words = ["tf1", str(google("sharded")), str(tmp_path / "out"), "--no-verify"]
         done = run(
             [sys.executable, "-m", "electra_convert", *words],
             capture_output=False,
@@ -220,7 +220,7 @@ class TestTf1OnARealCheckpoint:
             "import sys; from electra_convert import cli; status = cli.main();"
             "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr); sys.exit(status)"
         )
-        words = ["tf1", str(google("base_like")), str(tmp_path / "out"), "--no-verify", "-q"]
+        words = ["tf1", str(google("sharded")), str(tmp_path / "out"), "--no-verify", "-q"]
         done = run([sys.executable, "-c", program, *words])
         assert done.returncode == 0
         loaded = set(done.stderr.splitlines()[-1].split())
@@ -229,13 +229,13 @@ class TestTf1OnARealCheckpoint:
 
 class TestInspectOnARealCheckpoint:
     def test_it_shows_what_is_there(self):
-        done = run_cli("inspect", str(google("base_like")))
+        done = run_cli("inspect", str(google("sharded")))
         assert (done.returncode, done.stderr) == (0, "")
         assert "\n  separate generator, shared embeddings\n" in done.stdout
         assert "\nCan export\n  discriminator  " in done.stdout
 
     def test_variables_are_one_a_line_with_tabs_in_a_pipe(self):
-        done = run_cli("inspect", str(google("base_like")), "--variables")
+        done = run_cli("inspect", str(google("sharded")), "--variables")
         rows = [line.split("\t") for line in done.stdout.splitlines()]
         assert {len(row) for row in rows} == {5}
         assert [row[0] for row in rows] == sorted(row[0] for row in rows)
@@ -247,9 +247,9 @@ class TestInspectOnARealCheckpoint:
         assert "\nMissing\n" in done.stdout
 
     def test_json_lists_every_variable(self):
-        done = run_cli("inspect", str(google("base_like")), "--json")
+        done = run_cli("inspect", str(google("sharded")), "--json")
         document = json.loads(done.stdout)
-        lines = run_cli("inspect", str(google("base_like")), "--variables").stdout.splitlines()
+        lines = run_cli("inspect", str(google("sharded")), "--variables").stdout.splitlines()
         assert document["schema"] == "electra-convert/inspect/1"
         assert [variable["name"] for variable in document["variables"]] == [line.split("\t")[0] for line in lines]
 

@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from made_up import HG, IG, E, H, I, L, P, T, V, shapes_of
 
 from electra_convert.electra.config import LETTERS, ElectraConfig
 from electra_convert.electra.mapping import (
@@ -23,7 +24,6 @@ from electra_convert.electra.mapping import (
     shape_of,
     solve_letters,
 )
-from made_up import HG, IG, E, H, I, L, P, T, V, shapes_of
 
 HALVES = ("discriminator", "generator")
 
@@ -134,7 +134,9 @@ def test_without_a_half_the_rows_are_those_of_an_encoder() -> None:
 
 
 def test_a_two_tower_head_stands_under_its_own_scope() -> None:
-    names = {name for _, _, name in expand("generator", Scopes("electra", "generator_ltr", "cloze_predictions"), 1, True)}
+    names = {
+        name for _, _, name in expand("generator", Scopes("electra", "generator_ltr", "cloze_predictions"), 1, True)
+    }
     assert "cloze_predictions/output_bias" in names
     assert not any(name.startswith("generator_predictions") for name in names)
 
