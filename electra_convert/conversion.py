@@ -167,7 +167,7 @@ def convert(
         strict: fail on warnings.
         verify: prove the result by forward passes; default: where torch is installed.
         reader: `tensorflow` reads through TensorFlow's own reader.
-        progress: called with (bytes done, bytes in total, what).
+        progress: called with (done, in total, what); bytes, and steps while verifying: see `progress.py`.
 
     Raises:
         ElectraConvertError: with `exit_code`, `where`, `found`, `expected` and `hint`; OUT is as it was then.
@@ -288,9 +288,12 @@ def _write_half(
     write_config(folder / names.CONFIG, document)
     if plan.tokenizing:
         write_tokenizer(folder, plan.tokenizing.vocabulary, plan.tokenizing.casing, plan.tokenizing.max_length)
-    parity = _prove(source, folder, final, options, plan, half, progress)
+    # A network with NaN in its weights computes NaN: that warning says what would be found out here.
+    provable = bool(options.verify) or not stream.nonfinite
+    parity = _prove(source, folder, final, options, plan, half, progress) if provable else None
     verification = verification_of(parity)
-    found = (*stream.notices(), *([] if parity or options.verify is False else [not_proven_warning()]))
+    unproven = provable and parity is None and options.verify is not False
+    found = (*stream.notices(), *([not_proven_warning()] if unproven else []))
     write_card(folder / names.CARD, card_facts(plan, half, source, (*plan.notices, *found), verification))
     sums = names.folder_sums(
         folder, known={names.WEIGHTS: names.FileSum(names.WEIGHTS, written.nbytes, written.crc32c)}
@@ -420,10 +423,12 @@ def _conversion(
 def _refuse_warnings(options: Options, notices: Sequence[Notice]) -> None:
     warnings = [notice for notice in notices if notice.kind == "warning"]
     if options.strict and warnings:
-        raise StrictError(
+        error = StrictError(
             f"{len(warnings)} warnings, and warnings count as failures"
             if len(warnings) > 1
             else "a warning, and warnings count as failures",
             found=some([f"{notice.code}: {notice.message}" for notice in warnings], 20),
             hint=warnings[0].hint,
         )
+        error.notices = tuple(warnings)
+        raise error

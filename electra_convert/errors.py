@@ -27,9 +27,12 @@ Exit codes: 0 done, 1 the answer is no, 2 usage, 3 input refused, 4 environment,
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from electra_convert.wording import Fact, describe
+
+if TYPE_CHECKING:
+    from electra_convert.notices import Notice
 
 
 class ElectraConvertError(Exception):
@@ -164,6 +167,10 @@ class ParityError(ElectraConvertError):
 
 
 class StrictError(ElectraConvertError):
-    """There were warnings, and warnings were to count as failure."""
+    """There were warnings, and warnings were to count as failure; `notices` has them."""
 
     exit_code = 1
+    notices: tuple[Notice, ...] = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return *super().__reduce__(), {"notices": self.notices}

@@ -20,7 +20,7 @@ from electra_convert.examination import CheckpointSummary, Examination, examine,
 from electra_convert.notices import Notice
 from electra_convert.opening import opened
 from electra_convert.planning import Reader, StrPath
-from electra_convert.progress import Progress, no_progress
+from electra_convert.progress import VERIFYING, Progress, no_progress
 
 if TYPE_CHECKING:
     from electra_convert.rungs import Check
@@ -150,7 +150,7 @@ def verify(
         with_transformers: also load the folder with the installed transformers and compare its outputs.
         reader: `tensorflow` reads the checkpoint through TensorFlow's own reader.
         check: raise for a no, instead of returning it.
-        progress: called with (steps done, steps in total, what).
+        progress: called with (steps done, steps in total, what); see `progress.py`.
 
     Raises:
         ParityError: with `check`, if a check does not hold.
@@ -202,9 +202,9 @@ def prove(
     try:
         steps = proof.steps(with_transformers)
         for number, (what, step) in enumerate(steps):
-            progress(number, len(steps), what)
+            progress(number, len(steps), f"{VERIFYING}{what}")
             step()
-        progress(len(steps), len(steps), "verified")
+        progress(len(steps), len(steps), f"{VERIFYING}done")
         return HalfParity(
             half=half,
             folder=shown,
@@ -231,7 +231,7 @@ def find_halves(folder: Path) -> Mapping[HalfName, Path]:
         told_by_config = read_config(folder / "config.json").get("architectures")
         architectures = [str(name) for name in told_by_config] if isinstance(told_by_config, list) else []
         named = [HALF_OF[name] for name in architectures if name in HALF_OF]
-        heads = {name.split(".")[0] for name in stored_names(folder)} if not named else set()
+        heads = {name.split(".")[0] for name in stored_names(folder)} if not architectures else set()
         if named or heads & {"discriminator_predictions", "generator_predictions"}:
             told: HalfName = "discriminator" if "discriminator_predictions" in heads else "generator"
             return {named[0] if named else told: folder}

@@ -1,4 +1,8 @@
-"""How long work tells how far it is: a callback that gets bytes done, bytes in total, and what."""
+"""How long work tells how far it is: a callback that gets how much is done, how much there is, and what.
+
+writing, reading back    counted in bytes
+verifying: float64       counted in steps of the proof; the step that is going on stands after the colon
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,21 @@ import time
 from collections.abc import Callable
 
 Progress = Callable[[int, int, str], None]
-"""Called with (bytes done, bytes in total, what is being done)."""
+"""Called with (done, in total, what is being done): bytes, or steps where `counts_steps` says so."""
+
+VERIFYING = "verifying: "
 
 # A terminal redraws no faster than people see; more calls would only cost time.
 SHORTEST_INTERVAL = 1 / 20
+
+
+def counts_steps(what: str) -> bool:
+    """Return whether what is being done is counted in steps, and not in bytes.
+
+    >>> counts_steps("verifying: float64"), counts_steps("writing")
+    (True, False)
+    """
+    return what.startswith(VERIFYING)
 
 
 def no_progress(done: int, total: int, what: str) -> None:

@@ -58,7 +58,12 @@ class TensorStream:
     def notices(self) -> list[Notice]:
         """Return a warning for every variable whose values are not all finite once rounded."""
         return [
-            warning("nonfinite", "a tensor holds values that are not finite", variable=name, found=f"{count} values")
+            warning(
+                "nonfinite",
+                "a tensor holds values that are not finite, so no forward pass can be compared",
+                variable=name,
+                found=f"{count} values",
+            )
             for name, count in self.nonfinite.items()
         ]
 

@@ -76,7 +76,7 @@ def run_nodes(
     nodes = [graph.nodes[name] for name in order_nodes(graph, map(plain, names), given)]
     given |= {node.name: variables(node.name) for node in nodes if node.op in VARIABLE_OPS}
     with tensorflow.Graph().as_default() as network, _in_its_words(tensorflow, graph.where):
-        definition = _Definition(tensorflow, np.dtype(dtype))
+        definition = _Definition(tensorflow, np.dtype(dtype), graph.where)
         for node in nodes:
             if node.op not in VARIABLE_OPS:
                 definition.add(node)
@@ -87,7 +87,7 @@ def run_nodes(
             if not constant:
                 fed[f"{_node_name(tensor)}:0"] = typed
         tensorflow.import_graph_def(definition.graph_def, name="")
-        _check_sizes(network)
+        _check_sizes(network, graph.where)
         with tensorflow.compat.v1.Session(graph=network, config=_plain_execution(tensorflow)) as session:
             values: dict[str, np.ndarray] = session.run({name: f"{_node_name(plain(name))}:0" for name in names}, fed)
     return values
@@ -96,8 +96,8 @@ def run_nodes(
 class _Definition:
     """A GraphDef in the making, and the types of its tensors."""
 
-    def __init__(self, tensorflow: Any, dtype: np.dtype[Any]) -> None:
-        self._tensorflow, self._dtype = tensorflow, dtype
+    def __init__(self, tensorflow: Any, dtype: np.dtype[Any], where: str) -> None:
+        self._tensorflow, self._where = tensorflow, where
         self._float = tensorflow.as_dtype(dtype).as_datatype_enum
         self._types: dict[str, int] = {}
         self.graph_def = tensorflow.compat.v1.GraphDef()
@@ -136,7 +136,7 @@ class _Definition:
         stored = self._tensorflow.compat.v1.NodeDef.FromString(node.raw)
         if node.op in _PLAIN_OPS:
             if node.integer("batch_dims"):
-                raise GraphError(f"not runnable: op {node.op} at node {node.name} has batch_dims")
+                raise GraphError(f"not runnable: op {node.op} at node {node.name} has batch_dims", where=self._where)
             definition.op, sources = _PLAIN_OPS[node.op]
             for name, source in sources.items():
                 definition.attr[name].type = self._retype(stored.attr[source].type)
@@ -177,16 +177,17 @@ def _node_name(tensor: str) -> str:
     return tensor.replace(":", "/output_")
 
 
-def _check_sizes(network: Any) -> None:
+def _check_sizes(network: Any, where: str) -> None:
     """Refuse a result that is too large, before it is computed: TensorFlow infers the shapes from the inputs'."""
     for op in network.get_operations():
         for tensor in op.outputs:
             if (tensor.shape.num_elements() or 0) > MOST_ELEMENTS:
-                    raise GraphError(
-                        f"not runnable: result of node {op.name} is too large",
-                        found=f"shape {tensor.shape.as_list()}",
-                        expected=f"at most {MOST_ELEMENTS} elements",
-                    )
+                raise GraphError(
+                    f"not runnable: result of node {op.name} is too large",
+                    where=where,
+                    found=f"shape {tensor.shape.as_list()}",
+                    expected=f"at most {MOST_ELEMENTS} elements",
+                )
 
 
 def _plain_execution(tensorflow: Any) -> Any:

@@ -19,9 +19,8 @@ FIXTURES = ROOT / "fixtures"
 SHARED = ROOT.parent / "shared" / "checkpoints"
 
 
-@functools.cache
-def _unpacked() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="electra-fixtures-")
+# Made at once, not when it is first needed: a test may have pointed temporary files elsewhere by then.
+_UNPACKED = tempfile.TemporaryDirectory(prefix="electra-fixtures-")
 
 
 @functools.cache
@@ -33,7 +32,7 @@ def material(kind: str, name: str) -> Path:
             return _with_graphs(found) if found.is_dir() else found
         packed = found.with_name(found.name + ".xz")
         if packed.exists():
-            target = Path(_unpacked().name) / kind / name
+            target = Path(_UNPACKED.name) / kind / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(lzma.decompress(packed.read_bytes()))
             return target
@@ -47,7 +46,7 @@ def _with_graphs(folder: Path) -> Path:
     only_archive = archive.exists() and not list(folder.glob("*.index"))
     if not packed and not only_archive:
         return folder
-    copy = Path(_unpacked().name) / folder.parent.name / folder.name
+    copy = Path(_UNPACKED.name) / folder.parent.name / folder.name
     shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("*.xz"))
     for file in packed:
         (copy / file.stem).write_bytes(lzma.decompress(file.read_bytes()))

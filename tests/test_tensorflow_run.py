@@ -208,6 +208,15 @@ def test_a_constant_that_is_given_is_one_still(tmp_path):
     np.testing.assert_array_equal(out["y"], [0, 1, 2, 3])
 
 
+def test_a_shape_that_is_given_is_known_before_the_run(tmp_path):
+    graph = graph_of(lambda tf: tf.fill([1, 2], 1.0, name="y"), tmp_path)
+    (dims, _) = graph.nodes["y"].inputs
+    assert run_nodes(graph, ["y"], {dims: np.array([3, 2])}, no_variable)["y"].shape == (3, 2)
+    with pytest.raises(GraphError, match="result of node y is too large") as caught:
+        run_nodes(graph, ["y"], {dims: np.array([131072, 131072])}, no_variable)
+    assert caught.value.where == graph.where
+
+
 @pytest.mark.parametrize("stored", ["float16", "bfloat16", "float64"])
 def test_every_floating_point_type_becomes_that_of_the_run(tmp_path, stored):
     def build(tf):
@@ -234,15 +243,12 @@ def test_an_op_that_the_interpreter_does_not_know_is_not_given_to_tensorflow(tmp
 def test_a_result_that_is_too_large_is_refused_before_it_is_computed(tmp_path, value):
     def build(tf):
         tf.fill([131072, 131072], value, name="big")
-        tf.constant(value, shape=[1 << 25], name="long")
+        tf.constant(value, shape=[1 << 30], name="long")
 
     graph = graph_of(build, tmp_path)
-    with pytest.raises(GraphError, match="result of node big is too large"):
-        run_nodes(graph, ["big"], {}, no_variable)
-    # 2^25 of the constant's size, as a varint, becomes 2^30.
-    longer = replace(graph.nodes["long"], raw=graph.nodes["long"].raw.replace(b"\x80\x80\x80\x10", b"\x80\x80\x80\x80\x04"))
-    with pytest.raises(GraphError, match="node long"):
-        run_nodes(replace(graph, nodes={"long": longer}), ["long"], {}, no_variable)
+    for name in ("big", "long"):
+        with pytest.raises(GraphError, match=f"result of node {name}(/stored)? is too large"):
+            run_nodes(graph, [name], {}, no_variable)
 
 
 def test_a_graph_with_a_cycle_is_refused():
@@ -252,7 +258,7 @@ def test_a_graph_with_a_cycle_is_refused():
         run_nodes(graph, ["logits"], {"input_ids": np.zeros((1, 8), np.int32)}, no_variable)
 
 
-@pytest.mark.parametrize("fault", ["inputs", "bytes", "type", "shape", "constant"])
+@pytest.mark.parametrize("fault", ["inputs", "bytes", "type", "number", "shape", "constant"])
 def test_what_tensorflow_refuses_is_said_in_its_words(tmp_path, fault):
     def build(tf):
         tf.add(tf.compat.v1.placeholder(tf.float32, name="x"), tf.constant([1.0, 2.0], name="c"), name="y")
@@ -263,6 +269,7 @@ def test_what_tensorflow_refuses_is_said_in_its_words(tmp_path, fault):
         "inputs": replace(y, inputs=("x",)),
         "bytes": replace(y, raw=y.raw[:-1]),
         "type": replace(y, raw=y.raw.replace(b"\x0a\x01T", b"\x0a\x01U")),
+        "number": replace(y, raw=y.raw.replace(b"\x0a\x01T\x12\x020\x01", b"\x0a\x01T\x12\x020\x4d")),
         "constant": Node("c", "Const", ()),
         "shape": c,
     }[fault]
@@ -272,6 +279,19 @@ def test_what_tensorflow_refuses_is_said_in_its_words(tmp_path, fault):
     assert caught.value.where == graph.where
     assert caught.value.found
     assert "\n" not in caught.value.found
+
+
+def test_an_id_outside_the_vocabulary_is_refused_not_taken_from_the_end(tmp_path):
+    def build(tf):
+        tf.raw_ops.GatherV2(
+            params=tf.ones([5, 3]), indices=tf.compat.v1.placeholder(tf.int32, name="ids"), axis=0, name="y"
+        )
+
+    graph = graph_of(build, tmp_path)
+    for outside in (-1, 5):
+        with pytest.raises(GraphError, match="TensorFlow cannot run the graph") as caught:
+            run_nodes(graph, ["y"], {"ids": np.array([outside])}, no_variable)
+        assert f"= {outside} is not in [0, 5)" in caught.value.found
 
 
 def test_the_part_the_length_and_the_reasons_are_those_of_the_plan():

@@ -21,7 +21,7 @@ from electra_convert.errors import EnvironmentFailure, UsageError
 NAME = "electra-convert"
 
 # In the order of the help. Command `to-tf1` is `command` in module `electra_convert.cli.to_tf1`.
-COMMANDS = ("inspect", "tf1")
+COMMANDS = ("inspect", "tf1", "verify")
 
 # Set by the shell's completion script (click's convention).
 COMPLETION_VARIABLE = "_ELECTRA_CONVERT_COMPLETE"
@@ -59,7 +59,7 @@ class Root(Sections, click.Group):
     examples=(
         "electra-convert inspect ckpt/",
         "electra-convert tf1 ckpt/ --export discriminator out/",
-        "electra-convert help tf1",
+        "electra-convert verify ckpt/ out/",
     ),
     epilog="Exit codes: 0 done, 1 not equal, 2 usage, 3 input, 4 environment, 70 bug",
     context_settings={"help_option_names": HELP_NAMES, "max_content_width": 80},

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +19,7 @@ from typing import Any, TextIO
 import click
 
 from electra_convert.cli.endings import Ending
-from electra_convert.errors import EnvironmentFailure
+from electra_convert.errors import ElectraConvertError, EnvironmentFailure, StrictError
 from electra_convert.notices import Notice
 from electra_convert.progress import Progress, no_progress
 from electra_convert.wording import printable
@@ -30,6 +31,14 @@ STYLES: dict[str, dict[str, Any]] = {
     "note": {"bold": True},
     "hint": {"fg": "cyan"},
 }
+
+# The words of a verdict, which stand at the end of a row or begin the last line.
+VERDICTS: dict[str, dict[str, Any]] = {
+    "ok": {"fg": "green"},
+    "FAILED": {"fg": "red", "bold": True},
+    "PASSED": {"fg": "green", "bold": True},
+}
+VERDICT = re.compile(r"^(PASSED|FAILED)(?=  )|(?<=  )(ok|FAILED)(?=$|  )")
 
 # Long enough for a traceback's line and a path of any system, short enough for a hostile one.
 LONGEST_LINE = 5000
@@ -82,9 +91,28 @@ class Console:
             self._paragraph("")  # both streams are one screen there
         _write(self._out, "".join(f"{line}\n" for line in lines))
 
-    def answer(self, result: Mapping[str, Any], warnings: Iterable[Notice], *, ok: bool = True) -> None:
-        """Write the one JSON document of a command that came to its end."""
-        self._document(ok, result, [notice.to_json() for notice in warnings], None)
+    def show_verdict(self, lines: Iterable[str]) -> None:
+        """Write lines to stdout; with colour, the words of the verdict stand out."""
+        self.show_result(map(_emphasised, lines) if self._out_colour else lines)
+
+    def out_takes(self, text: str) -> bool:
+        """Return whether stdout's encoding has these characters."""
+        try:
+            text.encode(self._out.encoding or "utf-8")
+        except UnicodeEncodeError:
+            return False
+        return True
+
+    def answer(
+        self,
+        result: Mapping[str, Any],
+        warnings: Iterable[Notice],
+        *,
+        ok: bool = True,
+        error: ElectraConvertError | None = None,
+    ) -> None:
+        """Write the one JSON document of a command that came to its end; `error` is what failed after that."""
+        self._document(ok and error is None, result, warnings, error)
 
     def show_details(self, lines: Iterable[str]) -> None:
         """Write lines about the run to stderr."""
@@ -97,11 +125,13 @@ class Console:
 
     def show_ending(self, ending: Ending) -> None:
         """Write why a run failed: words to stderr and, with `--json`, the document to stdout."""
+        notices = ending.error.notices if isinstance(ending.error, StrictError) else ()
+        self.show_notices(notices)
         if ending.above:
             self._paragraph("".join(f"{printable(line, LONGEST_LINE)}\n" for line in ending.above))
         self._labelled("error", str(ending.error))
         if self._json_for and not self._answered:
-            self._document(False, {}, [], ending.error.to_json())
+            self._document(False, {}, notices, ending.error)
 
     @contextmanager
     def progress(self, *, quiet: bool) -> Iterator[Progress]:
@@ -125,7 +155,9 @@ class Console:
             except OSError:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
-    def _document(self, ok: bool, result: Mapping[str, Any], warnings: list[Any], error: Any) -> None:
+    def _document(
+        self, ok: bool, result: Mapping[str, Any], warnings: Iterable[Notice], error: ElectraConvertError | None
+    ) -> None:
         import json
 
         from electra_convert import __version__
@@ -135,8 +167,8 @@ class Console:
             "version": __version__,
             "ok": ok,
             **result,
-            "warnings": warnings,
-            "error": error,
+            "warnings": [notice.to_json() for notice in warnings],
+            "error": error and error.to_json(),
             "seconds": round(time.monotonic() - self._started, 3),
         }
         # Pure ASCII: the same bytes whatever the encoding of stdout.
@@ -159,6 +191,10 @@ class Console:
         ):  # a run goes on although nobody listens to what it says about itself
             _write(self._err, text if self._paragraphs == 0 else f"\n{text}")
         self._paragraphs += 1
+
+
+def _emphasised(line: str) -> str:
+    return VERDICT.sub(lambda match: click.style(match[0], **VERDICTS[match[0]]), line)
 
 
 def _safe(stream: TextIO | None) -> TextIO:

@@ -17,6 +17,8 @@ LOOK = "What to look at"
 WHAT = "What to convert"
 WRITE = "What to write"
 SHOW = "How to show it"
+COMPARE = "What to compare"
+REPORT = "What to write"
 OTHER = "Options"
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -92,10 +94,12 @@ def _sentence(text: str) -> str:
     return text.removesuffix(".")
 
 
-def verb(name: str, examples: Sequence[str]) -> Callable[[Callable[..., Any]], click.Command]:
+def verb(
+    name: str, examples: Sequence[str], epilog: str | None = None
+) -> Callable[[Callable[..., Any]], click.Command]:
     """Make a command with the help layout and the settings that all commands share."""
     settings = {"help_option_names": HELP_NAMES, "max_content_width": 80}
-    return click.command(name, cls=Sections, examples=examples, context_settings=settings)
+    return click.command(name, cls=Sections, examples=examples, epilog=epilog, context_settings=settings)
 
 
 def option(group: str, *names: str, **settings: Any) -> Callable[[Decorated], Decorated]:

@@ -23,6 +23,9 @@ from electra_convert.wording import some
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
+# The largest vocabularies of any model have a million entries; in memory one takes a hundred bytes more than its line.
+MOST_ENTRIES = 1 << 20
+
 # First bytes of what is often found under a vocabulary's name.
 _IMPOSTORS = (
     (b"version https://git-lfs.github.com/spec/v1", "a Git LFS pointer, not the file itself", "run `git lfs pull`"),
@@ -64,6 +67,7 @@ def read_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
     shown = os.fspath(path)
     data = read_file(shown, "the vocabulary", VocabularyError)
     _refuse_impostors(data, shown)
+    _refuse_endless(data, shown)
     lines = _decode(data, shown).split("\n")
     if not lines[-1]:
         del lines[-1]
@@ -125,6 +129,14 @@ def _refuse_impostors(data: bytes, shown: str) -> None:
                 expected="one token a line",
                 hint=hint,
             )
+
+
+def _refuse_endless(data: bytes, shown: str) -> None:
+    count = data.count(b"\n")
+    if count > MOST_ENTRIES:
+        raise VocabularyError(
+            "the vocabulary has too many lines", where=shown, found=f"{count} lines", expected=f"at most {MOST_ENTRIES}"
+        )
 
 
 def _decode(data: bytes, shown: str) -> str:

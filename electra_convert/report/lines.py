@@ -1,12 +1,12 @@
 """Plain text laid out by hand: labels, columns, sections; names are escaped and never cut.
 
-    Label       first line        block
-                second line
-    one    two                    columns
-    three   22
+Label       first line        block
+            second line
+one    two                    columns
+three   22
 
-    Title                         sections
-      line
+Title                         sections
+  line
 """
 
 from __future__ import annotations

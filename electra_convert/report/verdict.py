@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 # The rungs that every proof climbs, in order; a rung without a check was not reached.
 RUNGS = ("structure", "bytes", "float64", "float32")
 
+NOT_RUN = "not run, since a rung below does not hold"
+
+# What every battery has, whatever its seed (`electra/battery.py`).
+INPUTS = "padding, masks with holes, every position, all segment types, ids of the whole vocabulary"
+
 # Where the axis of a series begins: below the rounding of its type. Axes end at 1, the scale itself.
 AXIS_START = {"float64": 1e-17, "float32": 1e-9, "transformers": 1e-9}
 
@@ -26,7 +31,7 @@ AXIS_START = {"float64": 1e-17, "float32": 1e-9, "transformers": 1e-9}
 AGAINST = {"graph": "the original graph"}
 
 # "layer 3", and "reference.py layer 3" where a reference is compared with another one.
-STATE = re.compile(r"(?:(?P<subject>.+) )?(?P<state>embeddings|layer (?P<layer>\d+)|logits)")
+STATE = re.compile(r"(?:(?P<subject>.+) )?(?P<state>embeddings|layer \d+|logits)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +90,16 @@ def find_sections(half: HalfParity) -> tuple[Section, ...]:
 def fold_layers(rows: Sequence[Row]) -> tuple[Row, ...]:
     """Return rows with neighbouring layers folded; the first layer that fails stands alone, it is where to look."""
     groups: list[list[Row]] = []
-    failed = False
+    first: Row | None = None
     for row in rows:
-        if groups and _layer(row) is not None and _layer(groups[-1][-1]) is not None:
-            before = groups[-1][-1].check.passed
-            if row.check.passed == before and (row.check.passed or not failed):
-                groups[-1].append(row)
-                continue
-            failed = not row.check.passed and not before
-        groups.append([row])
+        last = groups[-1][-1] if groups else None
+        joins = last is not None and last is not first and _is_layer(row) and _is_layer(last)
+        if joins and last and last.check.passed == row.check.passed:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+        if first is None and _is_layer(row) and not row.check.passed:
+            first = row
     return tuple(_fold(group) for group in groups)
 
 
@@ -104,8 +110,11 @@ def find_missed(half: HalfParity) -> tuple[str, ...]:
 
 
 def find_failures(half: HalfParity) -> tuple[Check, ...]:
-    """Return the checks that do not hold, worst first: what has no figure, then by how often it exceeds its limit."""
-    return tuple(sorted(half.failed, key=excess, reverse=True))
+    """Return the checks that do not hold, worst first: those without a figure, then by how often the limit fits in.
+
+    What the folder's model does comes before what one reference does against another.
+    """
+    return tuple(sorted(half.failed, key=lambda check: (not _split(check)[0], excess(check)), reverse=True))
 
 
 def find_series(half: HalfParity) -> tuple[Series, ...]:
@@ -128,7 +137,7 @@ def excess(check: Check) -> float:
     """Return how many times its limit a check found; infinity where it fails without a figure."""
     if not isinstance(check.found, float) or not isinstance(check.limit, float):
         return 0.0 if check.passed else math.inf
-    if check.limit == 0:
+    if not check.limit > 0:
         return 0.0 if check.passed else math.inf
     return check.found / check.limit
 
@@ -138,9 +147,10 @@ def tell_check(check: Check) -> str:
 
     >>> from electra_convert.rungs import Check
     >>> tell_check(Check("float64", "layer 3", True, 1e-15, 1e-10, "graph"))
-    'float64 layer 3, against the original graph'
+    'float64, against the original graph: layer 3'
     """
-    return f"{check.rung} {check.name}, against {AGAINST.get(check.against, check.against)}"
+    subject, state = _split(check)
+    return check.name if check.name == check.rung else f"{_title(check, subject)}: {state}"
 
 
 def tell_number(value: float | str) -> str:
@@ -153,11 +163,11 @@ def tell_number(value: float | str) -> str:
 
 
 def tell_faults(check: Check) -> list[str]:
-    """Return what is behind a failed check, a line each: its faults, or the place of the largest difference."""
-    if not isinstance(check.limit, float):
-        return check.reason.split("; ") if check.reason else []
-    times = f"{excess(check):.1e} times the limit" if math.isfinite(excess(check)) else check.reason
-    return [part for part in (times, check.where) if part]
+    """Return what is behind a failed check, a line each: figures and the place, or the faults that were counted."""
+    found = f"found {tell_number(check.found)}, limit {tell_number(check.limit)}"
+    if isinstance(check.limit, float):
+        return [f"{found} ({check.reason})", *([f"at {check.where}"] if check.where else [])]
+    return [found, *(check.reason.split("; ") if check.reason else [])]
 
 
 def axis_position(value: float, start: float) -> float:
@@ -184,28 +194,21 @@ def _title(check: Check, subject: str) -> str:
     return f"{subject} in {check.rung}, against {against}" if subject else f"{check.rung}, against {against}"
 
 
-def _layer(row: Row) -> int | None:
-    match = STATE.fullmatch(row.name)
-    return int(match["layer"]) if match and match["layer"] else None
+def _is_layer(row: Row) -> bool:
+    return row.name.startswith("layer ")
 
 
 def _fold(group: Sequence[Row]) -> Row:
     if len(group) == 1:
         return group[0]
-    worst = max((row.check for row in group), key=excess)
-    return Row(f"layers {_layer(group[0])} to {_layer(group[-1])}", worst)
+    first, last = (row.name.removeprefix("layer ") for row in (group[0], group[-1]))
+    return Row(f"layers {first} to {last}", max((row.check for row in group), key=excess))
 
 
 def _point(state: str, check: Check) -> Point:
     assert isinstance(check.limit, float)
     if not isinstance(check.found, float):
-        return Point(state, math.inf, math.inf, check.passed)
+        return Point(state, math.inf, check.limit, check.passed)
     # An output that is zero everywhere has no scale: its differences are shown as they are.
     scale = check.scale or 1.0
     return Point(state, check.found / scale, check.limit / scale, check.passed)
-
-
-def count_failed(halves: Iterable[HalfParity]) -> tuple[int, int]:
-    """Return (checks that do not hold, checks in total)."""
-    halves = tuple(halves)
-    return sum(len(half.failed) for half in halves), sum(len(half.checks) for half in halves)

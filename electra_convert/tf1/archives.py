@@ -15,6 +15,7 @@ from __future__ import annotations
 import bz2
 import copy
 import gzip
+import io
 import lzma
 import re
 import shutil
@@ -42,6 +43,10 @@ UNSUSPICIOUS_BYTES = 64 << 20
 LARGEST_RATIO = 200
 
 CHUNK = 1 << 20
+
+# A zip's library reads the listing in one piece, and makes an object of ten times its size of it, before anything can
+# be counted. Entries take 46 bytes and their names.
+LARGEST_LISTING = 8 << 20
 
 _MAGIC: tuple[tuple[bytes, Kind], ...] = (
     (b"PK\x03\x04", "zip"),
@@ -231,7 +236,8 @@ class _ZipArchive(Archive):
         self._infos: dict[str, zipfile.ZipInfo] = {}
         with self._files:
             with self._reading(str(path)):
-                self._zip = self._files.enter_context(zipfile.ZipFile(path))
+                file = self._files.enter_context(_ZipFile(open(path, "rb", buffering=0)))
+                self._zip = self._files.enter_context(zipfile.ZipFile(file))
             for info in self._zip.infolist():
                 # `filename` is cut at a NUL and has backslashes turned; `orig_filename` is what is stored.
                 refusal = _find_zip_fault(info)
@@ -244,6 +250,15 @@ class _ZipArchive(Archive):
         info = copy.copy(self._infos[member])
         info.file_size += 1
         return self._zip.open(info)
+
+
+class _ZipFile(io.BufferedReader):
+    """The file of a zip; refuses the read of a listing that is larger than that of any model."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size > LARGEST_LISTING:
+            raise zipfile.BadZipFile(f"a listing of {size:,} bytes")
+        return super().read(size)
 
 
 class _TarArchive(Archive):

@@ -19,6 +19,11 @@ RESTART_INTERVAL = 16
 
 WORD = 4
 
+# A key is stored without what it shares with the one before, so a block of a megabyte could hold gigabytes of keys.
+# An index block of a large model with its optimizer has 2,353 entries with 141 KB of keys.
+MOST_ENTRIES = 100_000
+MOST_KEY_BYTES = 16 << 20
+
 Entry = tuple[bytes, bytes]
 
 
@@ -31,7 +36,7 @@ def entries_end(size: int, restart_count: int) -> int:
 
 
 def decode_block(contents: bytes) -> list[Entry]:
-    """Return the entries of a block; refuse keys that do not increase, and restarts where none can be."""
+    """Return the entries of a block; refuse keys that do not increase, restarts where none can be, and too many keys."""
     if len(contents) < 2 * WORD:
         raise Malformed(f"a block has {len(contents)} bytes, fewer than an empty one")
     count = int.from_bytes(contents[-WORD:], "little")
@@ -40,8 +45,11 @@ def decode_block(contents: bytes) -> list[Entry]:
     restart = next(restarts)
     entries: list[Entry] = []
     key, at = b"", 0
+    key_bytes = 0
     while at < end:
         begin = at
+        if len(entries) == MOST_ENTRIES or key_bytes > MOST_KEY_BYTES:
+            raise Malformed(f"more than {len(entries)} entries with {key_bytes} bytes of keys are in one block")
         # The restarts and their count follow, so three bytes are there even behind the last entry.
         shared, unshared, size = contents[at], contents[at + 1], contents[at + 2]
         if shared < 0x80 and unshared < 0x80 and size < 0x80:
@@ -55,6 +63,7 @@ def decode_block(contents: bytes) -> list[Entry]:
                 raise Malformed(f"the entry at {begin} stands at a restart, and shares a key's beginning")
             restart = next(restarts, -1)
         key = next_key(key, shared, contents[at : at + unshared], first=not entries)
+        key_bytes += len(key)
         at += unshared
         if size > end - at:
             raise Malformed(f"the entry at {begin} claims {size} bytes where {end - at} are left")

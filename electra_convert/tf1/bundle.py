@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 # A bundle may claim 99,999 data files.
 MOST_NAMED = 20
 
+# So many other variables are looked at when one is damaged, the smallest ones, to tell a damaged spot from data that
+# belong to another index. A few may be alike in both: a step, a bias that was never trained.
+WITNESSES = 5
+
 
 class Bundle:
     """An open V2 checkpoint; `missing` has a line for each data file that is not usable, where they are optional."""
@@ -136,8 +140,16 @@ class Bundle:
             variable=f"{variable}" if part.box is None else f"{variable}, slice {show(part.box)}",
             found=f"0x{mask(computed):08x}" + (", of zero bytes" if hole else ""),
             expected=f"0x{part.crc:08x}, from {self._index_file.path.name}",
-            hint=HOLE.hint if hole else "the file changed after it was written; copy it again",
+            hint=HOLE.hint if hole else _STRANGERS if self._is_all_wrong(file, part) else _CHANGED,
         )
+
+    def _is_all_wrong(self, file: SourceHandle, damaged: Extent) -> bool:
+        """Return whether most of the other variables in a data file have wrong checksums too."""
+        parts = [part for parts in self._index.extents.values() for part in parts]
+        others = [part for part in parts if part.size and self._shards[part.shard] is file and part != damaged]
+        witnesses = sorted(others, key=lambda part: part.size)[:WITNESSES]
+        wrong = [part for part in witnesses if mask(_crc_of(file, part)) != part.crc]
+        return 2 * len(wrong) > len(witnesses)
 
     def _find_notices(self) -> Iterator[Notice]:
         if self._index.big_endian:
@@ -184,7 +196,16 @@ class _Flaw(NamedTuple):
     hint: str
 
 
+_CHANGED = "the file changed after it was written; copy it again"
+_STRANGERS = "the .index and .data files are from different checkpoints; copy both from the same one"
 _SHORT = Stranger("{size} bytes", "the file was cut short; copy or download it again")
+
+
+def _crc_of(file: SourceHandle, part: Extent) -> int:
+    crc = 0
+    for at in range(0, part.size, PIECE):
+        crc = crc32c(file.read(part.offset + at, min(PIECE, part.size - at), "a variable"), crc)
+    return crc
 
 
 def _refusal(flaws: list[_Flaw], index: str) -> CheckpointError:

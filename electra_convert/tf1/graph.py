@@ -126,11 +126,13 @@ class Constant:
             )
         if dtype.kind == "i":
             listed = [signed(value) for value in listed]
+        if dtype.kind in "iu" and listed:
+            # NumPy 1 would wrap them round.
+            bounds = np.iinfo(dtype)
+            if min(listed) < bounds.min or max(listed) > bounds.max:
+                raise GraphError(f"constant's values do not fit {dtype}", where=self.where)
         values = np.zeros(count, dtype)
-        try:
-            values[: len(listed)] = listed
-        except OverflowError as error:
-            raise GraphError(f"constant's values do not fit {dtype}", where=self.where) from error
+        values[: len(listed)] = listed
         if listed:
             values[len(listed) :] = listed[-1]
         return values

@@ -33,6 +33,9 @@ from electra_convert.tf1.wire import Malformed
 # An index of a large model with its optimizer has 90 KB.
 LARGEST_INDEX = 256 << 20
 
+# A large model with its optimizer has 2,353. In memory an entry takes a few hundred bytes more than in the file.
+MOST_VARIABLES = 100_000
+
 # A data file's number has five digits.
 MOST_SHARDS = 99_999
 
@@ -94,6 +97,10 @@ def read_index(file: SourceHandle) -> Index:
             sliced[key] = entry
         else:
             plain[name] = entry
+        if len(plain) + len(sliced) > MOST_VARIABLES:
+            raise CheckpointError(
+                "an index has too many entries", where=file.shown, expected=f"≤ {MOST_VARIABLES} variables and slices"
+            )
     if not plain:
         raise CheckpointError("the checkpoint has no variables", where=file.shown)
     index = _join(plain, sliced, header, file.shown)

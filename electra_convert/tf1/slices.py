@@ -18,13 +18,18 @@ from math import prod
 
 from electra_convert.errors import SliceError
 from electra_convert.tf1.messages import WHOLE, Extents, Shape
+from electra_convert.tf1.wire import Malformed
 from electra_convert.wording import some
 
 Box = tuple[tuple[int, int], ...]
 """(start, stop) for each dimension: a slice with `WHOLE` resolved."""
 
-# Far above what any partitioner makes; it bounds the time that the search for overlaps may take.
+# Far above what any partitioner makes.
 MOST_SLICES = 4096
+
+# The search for overlaps compares slices that lie side by side. A grid of 64 by 64 takes a quarter of this; slices made
+# to lie all beside each other would take ten seconds.
+MOST_COMPARED = 1 << 19
 
 _ESCAPES = {b"\x00": b"\x00\xff", b"\xff": b"\xff\x00"}
 
@@ -93,7 +98,10 @@ def check_tiling(boxes: Sequence[Box], shape: Shape, name: str, where: str) -> N
     facts = {"where": where, "variable": f"{name} {list(shape)}"}
     if len(boxes) > MOST_SLICES:
         raise SliceError("a variable has too many slices", found=f"{len(boxes)}", expected=f"≤ {MOST_SLICES}", **facts)
-    clash = _find_overlap(boxes)
+    try:
+        clash = _find_overlap(boxes)
+    except Malformed as error:
+        raise SliceError("slices of a variable are no grid", found=str(error), **facts) from error
     if clash is not None:
         raise SliceError(
             "slices of a variable overlap", found=list(map(show, clash)), expected="each element once", **facts
@@ -118,8 +126,12 @@ def _find_overlap(boxes: Sequence[Box]) -> tuple[Box, Box] | None:
     if axis is None:
         return (solid[0], solid[1]) if len(solid) > 1 else None
     still_open: list[Box] = []
+    compared = 0
     for box in sorted(solid, key=lambda box: box[axis]):
         still_open = [other for other in still_open if other[axis][1] > box[axis][0]]
+        compared += len(still_open)
+        if compared > MOST_COMPARED:
+            raise Malformed(f"{len(boxes)} slices, of which too many lie side by side")
         for other in still_open:
             if all(a < d and c < b for (a, b), (c, d) in zip(box, other, strict=True)):
                 return other, box

@@ -107,13 +107,15 @@ class _Parser:
             if self._peek() != ":":
                 raise self._error(self.at, "a colon after the name")
             self._take("mark")
-            line = self._position(self.at)[0]
+            value_at = self.at
             taken = self._values(name)
             if name in _STRINGS:
-                values[name] += [(value, line) for value in taken]
+                values[name] += [(value, value_at) for value in taken]
             if self._peek() in {",", ";"}:
                 self._take("mark")
-        latest, line = values["model_checkpoint_path"][-1] if values["model_checkpoint_path"] else ("", 1)
+        latest, at = values["model_checkpoint_path"][-1] if values["model_checkpoint_path"] else ("", 0)
+        # Lines are counted for this value only: counting them for each field would take seconds in a hostile file.
+        line = self._position(at)[0]
         return State(latest, line, tuple(value for value, _ in values["all_model_checkpoint_paths"]))
 
     def _values(self, name: str) -> list[str]:
@@ -135,7 +137,7 @@ class _Parser:
 
     def _string(self) -> str:
         start = self.at
-        value = b""
+        value = bytearray()
         while self._peek() in {'"', "'"}:
             literal_at = self.at
             literal = self._take("string")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from electra_convert.tf1.block import WORD, entries_end, next_key
+from electra_convert.tf1.block import MOST_ENTRIES, WORD, entries_end, next_key
 from electra_convert.tf1.crc import crc32c
 from electra_convert.tf1.files import PIECE, refusing
 from electra_convert.tf1.table import TRAILER_SIZE, Table
@@ -73,6 +73,7 @@ class EntryStream:
         self._ahead = b""
         self._crc = 0
         self._key = b""
+        self._entries = 0
         self._first: bytes | None = None
         self.left = 0
 
@@ -121,6 +122,9 @@ class EntryStream:
             shared, at = read_varint(self._ahead, 0)
             unshared, at = read_varint(self._ahead, at)
             size, at = read_varint(self._ahead, at)
+            self._entries += 1
+            if self._entries > MOST_ENTRIES:
+                raise Malformed(f"more than {MOST_ENTRIES} entries are in one block")
             if unshared > LONGEST_KEY or at + unshared + size > self._left_in_block():
                 raise Malformed(f"an entry claims a key of {unshared} and a value of {size} bytes")
             self._take(at)

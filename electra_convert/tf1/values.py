@@ -29,8 +29,8 @@ from electra_convert.tf1.wire import (
     VARINT,
     Malformed,
     fields,
+    read_varint,
     signed,
-    unpack_varints,
     write_bytes,
     write_varint,
 )
@@ -98,23 +98,26 @@ def decode_values(data: bytes, dtype: DType, count: int) -> np.ndarray:
 
 def decode_integer(data: bytes, dtype: DType) -> int:
     """Return the value of an integer scalar, without NumPy."""
-    numbers = unpack_varints(_pack(data, STORAGE[dtype.name]))
-    if len(numbers) != 1:
-        raise Malformed(f"it holds {len(numbers)} values, expected 1")
-    return signed(numbers[0])
+    packed = bytes(_pack(data, STORAGE[dtype.name]))
+    if not packed:
+        raise Malformed("it holds no value, expected 1")
+    number, end = read_varint(packed, 0)
+    if end != len(packed):
+        raise Malformed("it holds several values, expected 1")
+    return signed(number)
 
 
-def _pack(data: bytes, storage: Storage) -> bytes:
+def _pack(data: bytes, storage: Storage) -> bytearray:
     """Return all values in packed form, whichever way they are stored."""
-    runs = []
+    packed = bytearray()
     for field, kind, value in fields(data):
         if field != storage.field or kind not in (BYTES, storage.kind):
             raise Malformed(f"it holds field {field} of kind {kind}, expected values in field {storage.field}")
         if kind == BYTES:
-            runs.append(value)
+            packed += value
         else:
-            runs.append(write_varint(value) if kind == VARINT else value.to_bytes(_WIDTH[kind], "little"))
-    return b"".join(runs)
+            packed += write_varint(value) if kind == VARINT else value.to_bytes(_WIDTH[kind], "little")
+    return packed
 
 
 def _unpack(packed: np.ndarray, storage: Storage, count: int) -> np.ndarray:

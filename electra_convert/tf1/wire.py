@@ -26,6 +26,10 @@ NUMBERS = 8
 LONGEST_VARINT = 10
 LARGEST_VARINT = (1 << 64) - 1
 
+# The metadata of a V1 file has a field for each variable, and no known model has 3,000. In memory a field takes up to a
+# hundred times its place in the file.
+MOST_FIELDS = 100_000
+
 
 class Malformed(ValueError):
     """Bytes do not follow their format; the caller, who knows file and variable, makes its own error of it."""
@@ -126,12 +130,16 @@ def decode(data: bytes | memoryview, table: Mapping[int, Field]) -> dict[str, An
     no writer of TensorFlow makes them, and each is a way to hide a value from another reader.
     """
     values: dict[str, Any] = {}
-    for number, kind, value in fields(data):
+    for count, (number, kind, value) in enumerate(fields(data)):
         field = table.get(number)
         if field is None:
             raise Malformed(f"unknown field {number}")
+        if count == MOST_FIELDS:
+            raise Malformed(f"a message has more than {MOST_FIELDS} fields")
         name, expected, repeated = field
         if expected == NUMBERS and kind in (VARINT, BYTES):
+            if kind == BYTES and len(value) > MOST_FIELDS:
+                raise Malformed(f"field {number} ({name}) packs {len(value)} bytes of numbers")
             values.setdefault(name, []).extend([value] if kind == VARINT else unpack_varints(value))
         elif kind != expected:
             raise Malformed(f"field {number} ({name}) is stored as kind {kind}, not {expected}")

@@ -15,6 +15,7 @@ from electra_convert.electra.layout import HALVES, find_layout
 from electra_convert.electra.settings import Given, settle, sizes_of
 from electra_convert.electra.setups import SETUPS
 from electra_convert.errors import LayoutError, SettingError
+from electra_convert.tf1.checkpoint import open_checkpoint
 
 BY_NAME = {setup.name: setup for setup in SETUPS}
 
@@ -33,12 +34,9 @@ class TestGooglesSets:
     @pytest.mark.parametrize("name", [name for name in all_of("google") if not name.startswith("finetuned")])
     def test_shapes_and_hparams_give_the_config_that_trained(self, name: str, half: str) -> None:
         """Without `.meta` and without a rule: in all sets, and for refused generators up to the refusal."""
-        from electra_convert.tf1.checkpoint import open_checkpoint
-
         folder = google(name)
         expected = json.loads((folder / "expected_config.json").read_text())
-        source = folder / "published.zip" if (folder / "published.zip").exists() else folder
-        with open_checkpoint(source) as checkpoint:
+        with open_checkpoint(folder) as checkpoint:
             layout = find_layout({name: variable.shape for name, variable in checkpoint.variables.items()})
         given = Given(hparams=parse_hparams(json.loads((folder / "hparams.json").read_text()), "hparams.json"))
         if "refused" in expected[half]:
@@ -153,8 +151,9 @@ class TestSizes:
         assert named["intermediate_size"] == (7, "model_hparam_overrides.intermediate_size")
 
     def test_debug_stands_above_everything(self) -> None:
-        named = self.sizes(debug=True, model_size="large", model_hparam_overrides={"hidden_size": 8})
+        named = self.sizes(debug=True, vocab_size=9, model_size="large", model_hparam_overrides={"hidden_size": 8})
         assert named == {
+            "vocab_size": (9, "vocab_size"),
             "hidden_size": (144, "debug"),
             "num_hidden_layers": (3, "debug"),
             "intermediate_size": (576, "debug"),

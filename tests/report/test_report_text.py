@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import replace
+
 import pytest
 
 from electra_convert.conversion import Conversion, HalfExport, Verification
@@ -42,6 +45,16 @@ SOURCES = {key: Origin("shape", "electra/embeddings/word_embeddings") for key in
 SMALL = {**CONFIG, "hidden_size": 64, "intermediate_size": 256, "num_attention_heads": 1}
 
 
+A_REFUSAL = "no generator can be exported: its activation is relu"
+A_PROOF = Verification(
+    "proven",
+    "in a long paragraph",
+    references=("the original graph", "reference.py"),
+    figures={"float64": 1e-14, "float32": 1e-6},
+    seed=0,
+)
+
+
 def a_half(half="discriminator", folder="out", state="proven", **changes):
     fields = {
         "half": half,
@@ -54,7 +67,7 @@ def a_half(half="discriminator", folder="out", state="proven", **changes):
         "config": CONFIG,
         "sources": SOURCES,
         "checked": "203 of 203 tensors read back bit for bit",
-        "verification": Verification(state, "equal to the graph of the training, float64 and float32"),
+        "verification": A_PROOF if state == "proven" else Verification(state, "in a long paragraph"),
     }
     return HalfExport(**{**fields, **changes})
 
@@ -83,7 +96,7 @@ def an_inspection(**changes):
         "setup": "separate generator, shared embeddings",
         "halves": (
             HalfView("discriminator", CONFIG, SOURCES, 13_549_057, 203, 54_196_228, True, ""),
-            HalfView("generator", SMALL, SOURCES, 4_561_946, 204, 18_247_784, False, "its activation is relu"),
+            HalfView("generator", SMALL, SOURCES, 4_561_946, 204, 18_247_784, False, A_REFUSAL),
         ),
         "variables": (
             VariableView("electra/embeddings/LayerNorm/gamma", "float32", (128,), 512, 1, "shared"),
@@ -115,7 +128,8 @@ Converted   discriminator: 203 tensors, 13,549,057 parameters, float32
               rule     layer_norm_eps 1e-12
 Left out    generator (199), optimizer slots (804), global_step
 Checked     203 of 203 tensors read back bit for bit
-Proven      equal to the graph of the training, float64 and float32
+Proven      equal to the original graph and reference.py within 1e-14 in
+            float64, 1e-06 in float32 (of scale)
 Wrote       out/
               config.json          0.7 KiB
               model.safetensors   51.7 MiB
@@ -158,10 +172,11 @@ class TestConversion:
     def test_two_halves_are_told_apart(self):
         halves = (a_half(folder="out/discriminator"), a_half("generator", "out/generator", state="bytes"))
         lines = conversion_lines(a_conversion(*halves))
-        assert "Proven      discriminator: equal to the graph of the training, float64 and" in lines
+        assert "Proven      discriminator: equal to the original graph and reference.py within" in lines
         assert "Not proven  generator: no forward pass was run" in lines
-        assert lines[-2:] == [
-            "Next        ElectraForPreTraining.from_pretrained('out/discriminator')",
+        assert lines[-3:] == [
+            "Next        electra-convert verify ckpt/ out",
+            "            ElectraForPreTraining.from_pretrained('out/discriminator')",
             "            ElectraForMaskedLM.from_pretrained('out/generator')",
         ]
 
@@ -169,6 +184,20 @@ class TestConversion:
         text = text_of(conversion_lines(a_conversion(a_half(state="bytes"))))
         assert "Not proven  no forward pass was run\n" in text
         assert "equal" not in text
+
+    def test_what_a_proof_leaves_open_is_said_beside_it(self):
+        open_question = replace(A_PROOF, references=("reference.py",), unproven=("heads are taken from config.json",))
+        text = text_of(conversion_lines(a_conversion(a_half(verification=open_question))))
+        assert "Proven      equal to reference.py within 1e-14 in float64, 1e-06 in float32" in text
+        assert "\nNot proven  heads are taken from config.json\n" in text
+        assert "electra-convert verify" not in text
+
+    @pytest.mark.parametrize("name", ["with space", "it's", "$HOME", "-v"])
+    def test_the_next_command_can_be_pasted_whatever_the_names(self, name):
+        checkpoint = replace(CHECKPOINT, path=f"./{name}")
+        lines = conversion_lines(a_conversion(a_half(state="bytes"), checkpoint=checkpoint, out=f"{name}/out"))
+        command = next(line for line in lines if line.startswith("Next")).removeprefix("Next").strip()
+        assert shlex.split(command) == ["electra-convert", "verify", f"./{name}", f"{name}/out"]
 
     def test_a_dry_run_claims_nothing(self):
         half = a_half(state="none", checked="", files=(("model.safetensors", 54_211_072),))
@@ -178,7 +207,7 @@ class TestConversion:
             assert word not in text
 
     def test_a_half_that_could_not_be_had_is_named_with_its_reason(self):
-        text = text_of(conversion_lines(a_conversion(refused=(("generator", "its activation is relu"),))))
+        text = text_of(conversion_lines(a_conversion(refused=(("generator", A_REFUSAL),))))
         assert "Refused     generator: its activation is relu\n" in text
 
     def test_one_warning_is_one(self):

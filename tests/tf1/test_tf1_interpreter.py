@@ -9,6 +9,7 @@ import pytest
 from conftest import material
 
 from electra_convert.errors import GraphError
+from electra_convert.tensorflow_run import run_nodes
 from electra_convert.tf1 import interpreter, operations
 from electra_convert.tf1.erf import erf
 from electra_convert.tf1.graph import Graph, Node, read_graph
@@ -142,6 +143,15 @@ def test_an_op_gives_what_tensorflow_gives(tensorflow_says, number, dtype):
     else:
         assert ours.dtype == values[number].dtype
         np.testing.assert_array_equal(ours, values[number])
+
+
+def test_in_float64_every_op_gives_what_tensorflow_gives_in_float64(tensorflow_says):
+    graph, _ = tensorflow_says
+    names = [named(number, op) for number, (op, _, _) in enumerate(CASES)]
+    ours, theirs = (runner(graph, names, {}, no_variable, np.float64) for runner in (run, run_nodes))
+    for name in names:
+        assert ours[name].dtype == theirs[name].dtype
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-14, atol=1e-15, err_msg=name)
 
 
 def test_every_op_of_the_table_has_a_case():
