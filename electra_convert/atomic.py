@@ -4,8 +4,8 @@
     .OUT.old-PID-HOST…      the folder being replaced, for the moment between two renames
     .OUT.lock               held with flock(2) by the run that may replace OUT
 
-A killed run can leave the first two. The next run for the same OUT removes what a dead process of this machine
-left (a `.old` comes back as OUT if no OUT took its place), and touches nothing else.
+A killed run can leave all three. The next run for the same OUT removes what a dead process of this machine left (a
+`.old` comes back as OUT if no OUT took its place) and a lock that nobody holds, and touches nothing else.
 
 Where the system exchanges two folders in one step (Linux, renameat2), replacing never leaves a moment without OUT.
 Elsewhere two renames do it. Without flock (Windows) two replacing runs are not kept apart: the last one wins, whole;
@@ -24,7 +24,7 @@ import shutil
 import stat
 import sys
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from electra_convert.errors import OutputError, UsageError
@@ -48,23 +48,21 @@ def staged_folder(out: str | os.PathLike[str], *, overwrite: bool = False, neede
 
     `out` may be absent or an empty folder; with `overwrite` any folder, which is replaced as a whole. Everything
     that can be known is checked before the block runs: what `out` is, its parent, and `needed_bytes` of space.
-    After the rename nothing takes `out` back, whatever happens then.
 
-    Raises OutputError if `out` cannot be had or written.
+    Raises OutputError if `out` cannot be had or written; it is as it was then. Once the disk has confirmed the rename,
+    nothing takes `out` back, whatever happens then.
     """
     shown = os.fspath(out)
     target = _absolute(shown)
     _clear_leftovers(target)
     check_target(out, overwrite=overwrite, needed_bytes=needed_bytes)
     with _replacing_alone(target, shown) if overwrite else contextlib.nullcontext():
-        staging = _create_staging(target, shown)
-        try:
+        staging = _staging_name(target)
+        with _at_the_end(_remove_own, staging, target):
+            _create(staging, shown)
             yield staging
             _sync_tree(staging)
             _publish(staging, target, shown, overwrite)
-        finally:
-            # What stands here by now: the unfinished folder, the replaced one, or nothing.
-            shutil.rmtree(staging, ignore_errors=True)
 
 
 def check_target(out: str | os.PathLike[str], *, overwrite: bool = False, needed_bytes: int = 0) -> None:
@@ -85,10 +83,11 @@ def write_failure(path: str | os.PathLike[str], error: OSError, needed_bytes: in
             found=_reason(error),
             hint="check the disk, or write to another folder",
         )
+    free = _free_bytes(Path(path).parent)
     return OutputError(
         "no space left for the output",
         where=os.fspath(path),
-        found=f"{_free_bytes(Path(path).parent)} bytes free ({_reason(error)})",
+        found=_reason(error) if free is None else f"{free} bytes free ({_reason(error)})",
         expected=None if needed_bytes is None else f"{needed_bytes} bytes for this file",
         hint="free some space, raise the limit, or write to another disk",
     )
@@ -198,7 +197,7 @@ def _require_free(target: Path, shown: str, overwrite: bool) -> None:
 
 def _require_space(folder: Path, shown: str, needed_bytes: int) -> None:
     free = _free_bytes(folder)
-    if free < needed_bytes:
+    if free is not None and free < needed_bytes:
         raise OutputError(
             "not enough space for the output",
             where=shown,
@@ -208,8 +207,12 @@ def _require_space(folder: Path, shown: str, needed_bytes: int) -> None:
         )
 
 
-def _free_bytes(folder: Path) -> int:
-    return shutil.disk_usage(folder).free
+def _free_bytes(folder: Path) -> int | None:
+    """Return how much can still be written there; None if the system does not tell."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return None
 
 
 def _owner() -> str:
@@ -222,22 +225,54 @@ def _owner() -> str:
     return f"{os.getpid()}-{zlib.crc32(f'{nodename} {namespace}'.encode(errors='surrogateescape')):08x}"
 
 
-def _create_staging(target: Path, shown: str) -> Path:
+def _staging_name(target: Path) -> Path:
     while True:
         staging = target.with_name(f".{target.name}.tmp-{_owner()}{secrets.token_hex(4)}")
+        if not os.path.lexists(staging):
+            return staging
+
+
+def _aside_name(staging: Path, target: Path) -> Path:
+    return staging.with_name(staging.name.replace(f".{target.name}.tmp-", f".{target.name}.old-", 1))
+
+
+def _create(staging: Path, shown: str) -> None:
+    try:
+        # Not tempfile.mkdtemp: its folders are closed to other users, and this one will be OUT.
+        staging.mkdir()
+    except OSError as error:
+        raise OutputError(
+            "nothing can be created where the output is to stand",
+            where=shown,
+            found=_reason(error),
+            hint="check the permissions of its parent, or choose another folder",
+        ) from error
+
+
+@contextlib.contextmanager
+def _at_the_end(clean: Callable[..., None], *arguments: Path) -> Iterator[None]:
+    """Call `clean` when the block ends; twice, since a signal may stop the first call (a second one ends the process).
+
+    What is cleaned is known by its name before it is created: a signal may come between the creation and the next line.
+    """
+    try:
         try:
-            # Not tempfile.mkdtemp: its folders are closed to other users, and this one will be OUT.
-            staging.mkdir()
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise OutputError(
-                "nothing can be created where the output is to stand",
-                where=shown,
-                found=_reason(error),
-                hint="check the permissions of its parent, or choose another folder",
-            ) from error
-        return staging
+            yield
+        finally:
+            clean(*arguments)
+    finally:
+        clean(*arguments)
+
+
+def _remove_own(staging: Path, target: Path) -> None:
+    """Remove what this run made: the unfinished folder or the replaced one; bring back one that was not replaced."""
+    aside = _aside_name(staging, target)
+    if os.path.lexists(aside) and not os.path.lexists(target):
+        with contextlib.suppress(OSError):
+            os.rename(aside, target)
+    else:
+        shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(staging, ignore_errors=True)
 
 
 def _clear_leftovers(target: Path) -> None:
@@ -246,6 +281,7 @@ def _clear_leftovers(target: Path) -> None:
         return
     pattern = re.compile(rf"\.{re.escape(target.name)}\.(tmp|old)-(\d{{1,10}})-([0-9a-f]{{8}})[0-9a-f]{{8}}")
     host = _owner().partition("-")[2]
+    _remove_free_lock(_lock_name(target))
     with contextlib.suppress(OSError):
         # `.old` sorts before `.tmp`, so nothing is removed before what was there is back.
         for name in sorted(os.listdir(target.parent)):
@@ -275,15 +311,17 @@ def _replacing_alone(target: Path, shown: str) -> Iterator[None]:
     if sys.platform == "win32":
         yield
         return
-    path = target.with_name(f".{target.name}.lock")
-    descriptor = _lock(path, shown)
-    try:
-        yield
-    finally:
-        # Removed while it is held: whoever opened it before must see that it is gone, and does (`_lock`).
-        with contextlib.suppress(OSError):
-            os.unlink(path)
-        os.close(descriptor)
+    path = _lock_name(target)
+    with _at_the_end(_remove_free_lock, path):
+        descriptor = _lock(path, shown)
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _lock_name(target: Path) -> Path:
+    return target.with_name(f".{target.name}.lock")
 
 
 def _lock(path: Path, shown: str) -> int:
@@ -299,18 +337,48 @@ def _lock(path: Path, shown: str) -> int:
                 hint="check the permissions of the output's parent, or choose another folder",
             ) from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            if not _hold(descriptor):
+                raise OutputError(
+                    "another run is replacing this output", where=shown, lock=path.name, hint="wait for it to end"
+                )
+            if _is_open_as(path, descriptor):
+                return descriptor
+        except BaseException:
             os.close(descriptor)
-            raise OutputError(
-                "another run is replacing this output", where=shown, lock=path.name, hint="wait for it to end"
-            ) from error
-        except OSError:
-            # Some network file systems have no flock; the renames keep OUT whole there too.
-            return descriptor
-        if _identity(path) == (os.fstat(descriptor).st_dev, os.fstat(descriptor).st_ino):
-            return descriptor
+            raise
+        # Whoever held it before has removed it meanwhile: a lock without a name keeps nobody out.
         os.close(descriptor)
+
+
+def _hold(descriptor: int) -> bool:
+    """Take the lock on an open file; return False if somebody else has it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        # Some network file systems have no flock; the renames keep OUT whole there too.
+        return True
+    return True
+
+
+def _is_open_as(path: Path, descriptor: int) -> bool:
+    found = os.fstat(descriptor)
+    return _identity(path) == (found.st_dev, found.st_ino)
+
+
+def _remove_free_lock(path: Path) -> None:
+    """Remove the lock if nobody holds it; a file with something in it is no lock of ours."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            found = os.fstat(descriptor)
+            ours = stat.S_ISREG(found.st_mode) and found.st_size == 0
+            # Removed while it is held: whoever opened it before must see that it is gone, and does (`_lock`).
+            if ours and _hold(descriptor) and _is_open_as(path, descriptor):
+                os.unlink(path)
+        finally:
+            os.close(descriptor)
 
 
 def _sync_tree(folder: Path) -> None:
@@ -341,17 +409,31 @@ def _publish(staging: Path, target: Path, shown: str, overwrite: bool) -> None:
     # The block may have taken an hour, in which something else could have come to stand there.
     _require_free(target, shown, overwrite)
     try:
-        if not (overwrite and os.path.lexists(target)):
-            _rename_onto_nothing(staging, target)
-        elif not _exchange(staging, target):
-            _replace_in_two_steps(staging, target)
-        _sync(target.parent)
+        exchanged = _put_in_place(staging, target, overwrite)
+        try:
+            _sync(target.parent)
+        except OSError:
+            # Whether the new name would outlive a power failure is not known, so OUT becomes what it was.
+            if not (exchanged and _exchange(staging, target)):
+                os.rename(target, staging)
+            raise
     except OSError as error:
         if error.errno in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}:
             raise OutputError(
                 "the output came to exist during the run", where=shown, hint="another run wrote it; look at it first"
             ) from error
         raise write_failure(shown, error) from error
+
+
+def _put_in_place(staging: Path, target: Path, overwrite: bool) -> bool:
+    """Rename `staging` to `target`; return whether the two were exchanged in one step."""
+    if overwrite and os.path.lexists(target):
+        if _exchange(staging, target):
+            return True
+        # `_remove_own` brings it back if the next rename fails.
+        os.rename(target, _aside_name(staging, target))
+    _rename_onto_nothing(staging, target)
+    return False
 
 
 def _rename_onto_nothing(staging: Path, target: Path) -> None:
@@ -376,15 +458,3 @@ def _exchange(staging: Path, target: Path) -> bool:
     if code in _NO_EXCHANGE:
         return False
     raise OSError(code, os.strerror(code), os.fspath(target))
-
-
-def _replace_in_two_steps(staging: Path, target: Path) -> None:
-    aside = staging.with_name(staging.name.replace(f".{target.name}.tmp-", f".{target.name}.old-", 1))
-    os.rename(target, aside)
-    try:
-        os.rename(staging, target)
-    except BaseException:
-        os.rename(aside, target)
-        raise
-    # Under the staging name it is removed with everything else that stands there.
-    os.rename(aside, staging)

@@ -11,71 +11,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from electra_convert.electra.config import Origin
+from electra_convert.atomic import check_target, refuse_overlap, staged_folder, write_failure
 from electra_convert.electra.layout import HALVES
-from electra_convert.electra.mapping import ARCHITECTURE, HalfName
-from electra_convert.errors import StrictError, UsageError
+from electra_convert.electra.mapping import HalfName
+from electra_convert.errors import OutputError, ParityError, StrictError, UsageError
 from electra_convert.examination import CheckpointSummary, summarise
 from electra_convert.notices import Notice
 from electra_convert.opening import opened
-from electra_convert.parity import HalfParity, has_torch, parity_error, prove, require_torch
-from electra_convert.planning import (
-    ConversionPlan,
-    Export,
-    HalfPlan,
-    LeftOut,
-    Options,
-    Reader,
-    StrPath,
-    plan_conversion,
-)
+from electra_convert.options import Export, Options, Reader, StrPath
+from electra_convert.parity import require_torch
+from electra_convert.planning import ConversionPlan, HalfPlan, LeftOut, plan_conversion
 from electra_convert.progress import Progress, no_progress
-from electra_convert.verification import Verification, not_proven_warning, verification_of
+from electra_convert.streaming import TensorStream
 from electra_convert.wording import some
+from electra_convert.writing import HalfExport, needed_bytes, planned_half, write_half
 
 if TYPE_CHECKING:
     import numpy as np
 
     from electra_convert.tf1.checkpoint import Checkpoint
-
-# config.json, tokenizer, card and record, beside the weights and a copy of the vocabulary's size each way.
-OTHER_FILES = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class HalfExport:
-    """One half as it was exported: where to, how much, with which config and from which sources."""
-
-    half: HalfName
-    folder: str
-    tensors: int
-    parameters: int
-    dtype: str
-    nbytes: int
-    files: tuple[tuple[str, int], ...]
-    config: Mapping[str, Any]
-    sources: Mapping[str, Origin]
-    checked: str
-    verification: Verification
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the half as plain data."""
-        return {
-            "half": self.half,
-            "folder": self.folder,
-            "architecture": ARCHITECTURE[self.half],
-            "tensors": self.tensors,
-            "parameters": self.parameters,
-            "dtype": self.dtype,
-            "bytes": self.nbytes,
-            "files": [{"name": name, "bytes": nbytes} for name, nbytes in self.files],
-            "config": {
-                key: {"value": value, "source": self.sources[key].source, "detail": self.sources[key].detail}
-                for key, value in self.config.items()
-            },
-            "checked": self.checked,
-            "verification": self.verification.to_json(),
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +146,6 @@ def convert(
         verify=verify,
         reader=reader,
     )
-    from electra_convert.atomic import check_target, refuse_overlap
-
     if verify:
         require_torch()
     with opened(checkpoint, reader) as source:
@@ -203,7 +155,7 @@ def convert(
         plan = plan_conversion(source, options)
         _refuse_warnings(options, plan.notices)
         if dry_run:
-            exports = [_planned(half, _folder(out, half, options)) for half in plan.halves]
+            exports = [planned_half(half, os.fspath(_folder(out, half, options))) for half in plan.halves]
             return _conversion(shown, source, out, options, plan, exports, plan.notices)
         exports, notices = _write(source, out, options, plan, progress)
         return _conversion(shown, source, out, options, plan, exports, notices)
@@ -234,7 +186,7 @@ def state_dict(
     options = Options(export=export, dtype=dtype, **{"tokenizer": False, **settings})
     with opened(checkpoint, options.reader) as source:
         (half,) = plan_conversion(source, options).halves
-        stream = _stream(source, half, options)
+        stream = TensorStream(source, half.moves, half.dtype, options.allow_nonfinite)
         return {
             move.tensor: np.concatenate([piece.copy() for piece in stream.pieces(move.tensor)]).reshape(
                 move.tensor_shape
@@ -247,14 +199,20 @@ def _write(
     source: Checkpoint, out: StrPath, options: Options, plan: ConversionPlan, progress: Progress
 ) -> tuple[list[HalfExport], tuple[Notice, ...]]:
     """Write every half into a folder beside OUT, and publish it."""
-    from electra_convert.atomic import staged_folder
-
     exports, notices = [], plan.notices
-    with staged_folder(out, overwrite=options.overwrite, needed_bytes=_needed_bytes(plan)) as staging:
+    with staged_folder(out, overwrite=options.overwrite, needed_bytes=needed_bytes(plan)) as staging:
         for half in plan.halves:
             folder = _folder(staging, half, options)
-            folder.mkdir(exist_ok=True)
-            export, found = _write_half(source, folder, _folder(out, half, options), options, plan, half, progress)
+            shown = os.fspath(_folder(out, half, options))
+            try:
+                folder.mkdir(exist_ok=True)
+                export, found = write_half(source, plan, half, options, folder, shown, progress)
+            except (OutputError, ParityError):
+                # Whoever wrote into the checkpoint meanwhile made two readings of it differ.
+                source.check_unchanged()
+                raise
+            except OSError as error:
+                raise write_failure(error.filename or shown, error) from error
             exports.append(export)
             notices = (*notices, *found)
         source.check_unchanged()
@@ -262,141 +220,8 @@ def _write(
     return exports, notices
 
 
-def _write_half(
-    source: Checkpoint,
-    folder: Path,
-    final: Path,
-    options: Options,
-    plan: ConversionPlan,
-    half: HalfPlan,
-    progress: Progress,
-) -> tuple[HalfExport, tuple[Notice, ...]]:
-    from electra_convert.hf import folder as names
-    from electra_convert.hf.card import write_card, write_record
-    from electra_convert.hf.config import config_document, write_config
-    from electra_convert.hf.tokenizer import write_tokenizer
-    from electra_convert.hf.weights import read_back, write_weights
-    from electra_convert.record import card_facts, record_document
-
-    specs = _specs(half)
-    stream = _stream(source, half, options)
-    written = write_weights(folder / names.WEIGHTS, specs, lambda spec: stream.pieces(spec.name), progress)
-    read_back(folder / names.WEIGHTS, specs, lambda spec: stream.pieces(spec.name), progress)
-    fields = half.settled.config.to_json()
-    pad = plan.tokenizing.vocabulary.special_ids["[PAD]"] if plan.tokenizing else 0
-    document = config_document(fields, architecture=ARCHITECTURE[half.half], pad_token_id=pad, dtype=half.dtype)
-    write_config(folder / names.CONFIG, document)
-    if plan.tokenizing:
-        write_tokenizer(folder, plan.tokenizing.vocabulary, plan.tokenizing.casing, plan.tokenizing.max_length)
-    # A network with NaN in its weights computes NaN: that warning says what would be found out here.
-    provable = bool(options.verify) or not stream.nonfinite
-    parity = _prove(source, folder, final, options, plan, half, progress) if provable else None
-    verification = verification_of(parity)
-    unproven = provable and parity is None and options.verify is not False
-    found = (*stream.notices(), *([not_proven_warning()] if unproven else []))
-    write_card(folder / names.CARD, card_facts(plan, half, source, (*plan.notices, *found), verification))
-    sums = names.folder_sums(
-        folder, known={names.WEIGHTS: names.FileSum(names.WEIGHTS, written.nbytes, written.crc32c)}
-    )
-    record = record_document(
-        plan,
-        half,
-        source,
-        tensor_crcs=written.tensors,
-        variable_crcs=stream.variable_crcs,
-        files=sums,
-        notices=(*plan.notices, *found),
-        verification=verification,
-    )
-    write_record(folder / names.RECORD, record)
-    files = tuple(sorted((path.name, path.stat().st_size) for path in folder.iterdir()))
-    checked = f"{len(specs)} of {len(specs)} tensors read back bit for bit"
-    return _export(half, final, written.nbytes, files, checked, verification), found
-
-
-def _prove(
-    source: Checkpoint,
-    folder: Path,
-    final: Path,
-    options: Options,
-    plan: ConversionPlan,
-    half: HalfPlan,
-    progress: Progress,
-) -> HalfParity | None:
-    """Return the proof of what was written; None where it was not to be, or without torch.
-
-    Raises:
-        ParityError: it does not hold.
-    """
-    if options.verify is False or not has_torch():
-        return None
-    parity = prove(
-        source,
-        plan.examination,
-        half.half,
-        folder,
-        shown=os.fspath(final),
-        bytes_compared=True,
-        progress=progress,
-    )
-    if not parity.passed:
-        raise parity_error((parity,))
-    return parity
-
-
-def _specs(half: HalfPlan) -> list[Any]:
-    from electra_convert.hf.header import TensorSpec
-
-    return [TensorSpec(move.tensor, half.dtype, move.tensor_shape) for move in half.moves]
-
-
-def _stream(source: Checkpoint, half: HalfPlan, options: Options) -> Any:
-    from electra_convert.streaming import TensorStream
-
-    return TensorStream(source, half.moves, half.dtype, options.allow_nonfinite)
-
-
-def _needed_bytes(plan: ConversionPlan) -> int:
-    from electra_convert.hf.weights import weights_nbytes
-
-    vocabulary = plan.tokenizing.vocabulary.nbytes if plan.tokenizing else 0
-    # tokenizer.json takes a vocabulary's bytes several times over: quotes, ids, indentation, escapes.
-    return sum(weights_nbytes(_specs(half)) + 10 * vocabulary + OTHER_FILES for half in plan.halves)
-
-
 def _folder(out: StrPath, half: HalfPlan, options: Options) -> Path:
     return Path(out) / half.half if options.export in {"both", "available"} else Path(out)
-
-
-def _planned(half: HalfPlan, folder: Path) -> HalfExport:
-    from electra_convert.hf import folder as names
-    from electra_convert.hf.weights import weights_nbytes
-
-    nbytes = weights_nbytes(_specs(half))
-    return _export(half, folder, nbytes, ((names.WEIGHTS, nbytes),), "", Verification("none", "dry run"))
-
-
-def _export(
-    half: HalfPlan,
-    folder: Path,
-    nbytes: int,
-    files: tuple[tuple[str, int], ...],
-    checked: str,
-    verification: Verification,
-) -> HalfExport:
-    return HalfExport(
-        half=half.half,
-        folder=os.fspath(folder),
-        tensors=len(half.moves),
-        parameters=half.parameters,
-        dtype=half.dtype,
-        nbytes=nbytes,
-        files=files,
-        config=half.settled.config.to_json(),
-        sources=half.settled.origins,
-        checked=checked,
-        verification=verification,
-    )
 
 
 def _conversion(

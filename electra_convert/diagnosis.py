@@ -1,8 +1,8 @@
 """Why a proof failed, as far as it can be told: by trying what commonly goes wrong, one step away from right.
 
-    tensor      it is the variable without its operation, or another variable, or the variable rounded
-    settings    the graph says another head count, activation or epsilon than config.json, and with it all fits
-    model       every tensor is right, so the network that was run computes something else
+tensor      it is the variable without its operation, or another variable, or the variable rounded
+settings    the graph says another head count, activation or epsilon than config.json, and with it all fits
+model       every tensor is right, so the network that was run computes something else
 """
 
 from __future__ import annotations
@@ -151,7 +151,9 @@ def _same(one: Any, other: Any) -> bool:
 
 def _fits(proof: Proof, changes: dict[str, Any]) -> bool:
     """Return whether reference.py gives the graph's first layer with some settings changed."""
-    if not proof.graph_outputs or {proof.config.hidden_act, changes.get("activation", "gelu")} - set(reference.ACTIVATIONS):
+    if not proof.graph_outputs or {proof.config.hidden_act, changes.get("activation", "gelu")} - set(
+        reference.ACTIVATIONS
+    ):
         return False
     trial = dataclasses.replace(proof.network, layers=1, head=None, **changes)
     (outputs,) = reference.run(trial, proof.variable, [proof.row])

@@ -18,7 +18,8 @@ from electra_convert.hf.casing import find_casing
 from electra_convert.hf.vocabulary import read_vocabulary
 from electra_convert.notices import Notice
 from electra_convert.opening import opened
-from electra_convert.planning import Reader, StrPath, export_dtype
+from electra_convert.options import Reader, StrPath
+from electra_convert.planning import export_dtype
 
 if TYPE_CHECKING:
     from electra_convert.tf1.checkpoint import Checkpoint

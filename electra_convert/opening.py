@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
-from electra_convert.planning import Reader, StrPath
+from electra_convert.options import Reader, StrPath
 
 if TYPE_CHECKING:
     from electra_convert.tf1.checkpoint import Checkpoint

@@ -12,21 +12,19 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from electra_convert.electra.mapping import ARCHITECTURE, HalfName
 from electra_convert.errors import FolderError, MissingExtra, ParityError
 from electra_convert.examination import CheckpointSummary, Examination, examine, summarise
 from electra_convert.notices import Notice
 from electra_convert.opening import opened
-from electra_convert.planning import Reader, StrPath
+from electra_convert.options import Reader, Reference, StrPath
 from electra_convert.progress import VERIFYING, Progress, no_progress
 
 if TYPE_CHECKING:
     from electra_convert.rungs import Check
     from electra_convert.tf1.checkpoint import Checkpoint
-
-Reference = Literal["auto", "graph", "numpy", "tensorflow"]
 
 HALF_OF: dict[str, HalfName] = {architecture: half for half, architecture in ARCHITECTURE.items()}
 

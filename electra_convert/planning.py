@@ -6,91 +6,31 @@ Which halves, with which config, type, vocabulary and casing; what is left out a
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from electra_convert.electra.hparams import Hparams, parse_hparams
+from electra_convert.electra.hparams import Hparams
 from electra_convert.electra.layout import HALVES, KNOWN_SCALARS, STEP, Kind, Layout
 from electra_convert.electra.mapping import HalfName, Move
 from electra_convert.electra.settings import Given, Settled, config_misfits
-from electra_convert.errors import LayoutError, MappingError, SettingError, UsageError, VocabularyError
-from electra_convert.examination import Examination, examine, find_vocabulary, trained_length_of_slots
-from electra_convert.hf.casing import Casing, find_casing
-from electra_convert.hf.config import read_config
-from electra_convert.hf.files import read_json
-from electra_convert.hf.vocabulary import Vocabulary, check_rows, read_vocabulary
+from electra_convert.errors import LayoutError, MappingError, SettingError
+from electra_convert.examination import Examination, examine, trained_length_of_slots
 from electra_convert.notices import Notice, note, warning
+from electra_convert.options import Options, read_given
+from electra_convert.tokenizing import Tokenizing, plan_tokenizer
 from electra_convert.wording import some
 
 if TYPE_CHECKING:
     from electra_convert.tf1.checkpoint import Checkpoint
 
-Export = Literal["discriminator", "generator", "both", "available"]
-Reader = Literal["auto", "tensorflow"]
-StrPath = str | os.PathLike[str]
-
-EXPORTS: tuple[Export, ...] = ("discriminator", "generator", "both", "available")
-EXPORT_DTYPES = ("float32", "float16", "bfloat16")
-ACTIVATIONS = ("gelu", "gelu_new", "relu", "tanh", "linear")
 FLOATS = {"float16", "bfloat16", "float32", "float64"}
 
 ENERGY = {
     True: "it was trained by Electric: its logit is an energy, and its sigmoid is not the chance that a token is fake",
     None: "it may have been trained by Electric, whose logit is an energy and no probability; names cannot tell",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What the user asked for; the keywords of `convert`, which documents them."""
-
-    export: Export = "discriminator"
-    num_attention_heads: int | None = None
-    hidden_act: str | None = None
-    hparams: StrPath | Mapping[str, Any] | None = None
-    config: StrPath | None = None
-    vocab: StrPath | None = None
-    tokenizer: bool = True
-    cased: bool | None = None
-    strip_accents: bool | None = None
-    max_length: int | None = None
-    dtype: str | None = None
-    ignore: Sequence[str] = ()
-    allow_nonfinite: bool = False
-    overwrite: bool = False
-    dry_run: bool = False
-    strict: bool = False
-    verify: bool | None = None
-    reader: Reader = "auto"
-
-    def __post_init__(self) -> None:
-        _refuse_other("export", self.export, EXPORTS)
-        _refuse_other("dtype", self.dtype, (None, *EXPORT_DTYPES))
-        _refuse_other("hidden_act", self.hidden_act, (None, *ACTIVATIONS))
-        _refuse_other("reader", self.reader, ("auto", "tensorflow"))
-        if isinstance(self.ignore, str):
-            raise UsageError("ignore is one text, not a list of patterns", found=self.ignore, hint=f"[{self.ignore!r}]")
-        if self.num_attention_heads is not None and self.num_attention_heads < 1:
-            raise UsageError("num_attention_heads is not a head count", found=str(self.num_attention_heads))
-        if not self.tokenizer and (self.vocab, self.cased, self.strip_accents, self.max_length) != (None,) * 4:
-            raise UsageError("no tokenizer is to be written, but something is said about it")
-
-    def flags_for(self, half: HalfName, body: str) -> dict[str, Any]:
-        """Return the given settings of a half.
-
-        Google's override of the head count reaches the tower `electra` only, so with two halves the flag does too;
-        the activation is the same in every tower.
-        """
-        flags: dict[str, Any] = {}
-        if self.num_attention_heads is not None and (self.export == half or body == "electra"):
-            flags["num_attention_heads"] = self.num_attention_heads
-        if self.hidden_act is not None:
-            flags["hidden_act"] = self.hidden_act
-        return flags
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +46,6 @@ class HalfPlan:
     def parameters(self) -> int:
         """How many numbers the half has."""
         return sum(prod(move.variable_shape) for move in self.moves)
-
-
-@dataclass(frozen=True, slots=True)
-class Tokenizing:
-    """The vocabulary and casing to write, and the longest input the tokenizer lets pass."""
-
-    vocabulary: Vocabulary
-    casing: Casing
-    max_length: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +95,7 @@ def plan_conversion(checkpoint: Checkpoint, options: Options) -> ConversionPlan:
     """
     examination = examine(checkpoint, options.ignore)
     layout = examination.layout
-    given = _read_given(options)
+    given = read_given(options)
     if given.hparams:
         _refuse_other_training(examination, given.hparams)
     notices = [*examination.notices, *_hparams_notices(given.hparams)]
@@ -172,7 +103,7 @@ def plan_conversion(checkpoint: Checkpoint, options: Options) -> ConversionPlan:
     layout.refuse_unknown()
     for plan in halves:
         notices += plan.settled.notices
-    tokenizing, found = _plan_tokenizer(checkpoint, examination, options, given.hparams, halves)
+    tokenizing, found = plan_tokenizer(checkpoint, examination, options, given.hparams, halves[0].settled.config)
     lengths = _trained_lengths(checkpoint, examination, given.hparams)
     scalars = {
         name: float(checkpoint.read(name))
@@ -230,37 +161,6 @@ def _halves_of_config(layout: Layout, wanted: Sequence[HalfName], given: Given) 
     return fits
 
 
-def _read_given(options: Options) -> Given:
-    config = None if options.config is None else read_config(options.config, SettingError)
-    where = "--config" if options.config is None else os.fspath(options.config)
-    if config and config.get("hidden_act", "gelu") not in ACTIVATIONS:
-        raise SettingError(
-            "the config has an activation that no ELECTRA was trained with",
-            where=where,
-            found=str(config["hidden_act"]),
-            expected=", ".join(ACTIVATIONS),
-        )
-    return Given({}, _read_hparams(options.hparams), config, where)
-
-
-def _read_hparams(hparams: StrPath | Mapping[str, Any] | None) -> Hparams | None:
-    """Return hparams from a mapping, a JSON text (its first character is `{`) or a file."""
-    if hparams is None:
-        return None
-    if isinstance(hparams, Mapping):
-        return parse_hparams(dict(hparams), "hparams")
-    text = os.fspath(hparams)
-    if not text.startswith("{"):
-        return parse_hparams(read_json(text, "the hparams", SettingError), text)
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, brackets within brackets
-        raise UsageError(
-            "--hparams is not JSON", found=str(error), hint="quote it for the shell, or pass a file"
-        ) from error
-    return parse_hparams(document, "--hparams")
-
-
 def _refuse_other_training(examination: Examination, hparams: Hparams) -> None:
     """Refuse hparams that contradict what the graph or the position table tells of the training."""
     graph = examination.graph.electric if examination.graph else None
@@ -314,59 +214,6 @@ def export_dtype(checkpoint: Checkpoint, half: HalfName, moves: Sequence[Move], 
         )
     dtype = wanted or next(iter(stored))
     return "float32" if dtype == "float64" else dtype
-
-
-def _plan_tokenizer(
-    checkpoint: Checkpoint,
-    examination: Examination,
-    options: Options,
-    hparams: Hparams | None,
-    halves: Sequence[HalfPlan],
-) -> tuple[Tokenizing | None, list[Notice]]:
-    if not options.tokenizer:
-        return None, []
-    path, notices = (options.vocab, []) if options.vocab is not None else find_vocabulary(checkpoint)
-    if path is None:
-        raise VocabularyError(
-            "no vocabulary was found",
-            where=os.fspath(checkpoint.shown),
-            expected="vocab.txt beside the checkpoint",
-            hint="pass --vocab FILE, or --no-tokenizer",
-        )
-    vocabulary = read_vocabulary(path)
-    config = halves[0].settled.config
-    notices = [*notices, *vocabulary.notices, *check_rows(vocabulary, config.vocab_size)]
-    _refuse_other_special_ids(examination, vocabulary)
-    lower_case = None if options.cased is None else not options.cased
-    casing = find_casing(
-        vocabulary.tokens,
-        lower_case_flag=lower_case,
-        strip_accents_flag=options.strip_accents,
-        lower_case_hparam=None if hparams is None else hparams.do_lower_case,
-    )
-    positions = config.max_position_embeddings
-    if options.max_length is not None and not 1 <= options.max_length <= positions:
-        raise SettingError(
-            "the longest input does not fit the position table",
-            found=f"--max-length {options.max_length}",
-            expected=f"1 to {positions}, the rows of the position embeddings",
-        )
-    return Tokenizing(vocabulary, casing, options.max_length or positions), [*notices, *casing.notices]
-
-
-def _refuse_other_special_ids(examination: Examination, vocabulary: Vocabulary) -> None:
-    """Refuse a vocabulary whose [CLS], [SEP], [MASK] are not the ids the training graph was built with."""
-    if examination.graph is None:
-        return
-    for token, fact in examination.graph.special_ids.items():
-        if vocabulary.ids[token] != fact.value:
-            raise VocabularyError(
-                "the vocabulary is not the one of the training",
-                where=vocabulary.name,
-                found=f"{token} has id {vocabulary.ids[token]}",
-                expected=f"{fact.value}, from the graph (node {fact.node})",
-                hint="pass the vocabulary of the training with --vocab FILE",
-            )
 
 
 def _trained_lengths(checkpoint: Checkpoint, examination: Examination, hparams: Hparams | None) -> dict[str, int]:
@@ -452,9 +299,3 @@ def _energy_warnings(examination: Examination, hparams: Hparams | None, halves: 
         return []
     hint = "use the logit to rank texts" if electric else "pass --hparams, or keep the .meta file beside the checkpoint"
     return [warning("energy", "the discriminator's logit may not be a probability", hint=hint, found=ENERGY[electric])]
-
-
-def _refuse_other(name: str, value: object, choices: Sequence[object]) -> None:
-    if value not in choices:
-        told = ", ".join(str(choice) for choice in choices if choice is not None)
-        raise UsageError(f"{name} has no such choice", found=str(value), expected=told)

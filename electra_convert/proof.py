@@ -37,7 +37,7 @@ from electra_convert.stored import StoredTensors
 from electra_convert.streaming import numpy_dtype
 
 if TYPE_CHECKING:
-    from electra_convert.parity import Reference
+    from electra_convert.options import Reference
     from electra_convert.tf1.checkpoint import Checkpoint
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -113,9 +113,7 @@ class Proof:
         """The one row that the graph is run on, no longer than it was trained."""
         graph = self.examination.graph
         trained = graph.trained_length.value if graph and graph.trained_length else GRAPH_ROW
-        return build_single_row(
-            *self._tables, length=min(trained, GRAPH_ROW), seed=self.seed, pad_token_id=self._pad
-        )
+        return build_single_row(*self._tables, length=min(trained, GRAPH_ROW), seed=self.seed, pad_token_id=self._pad)
 
     @property
     def _tables(self) -> tuple[int, int, int]:
@@ -196,7 +194,9 @@ class Proof:
         equal = len(there) - len(self.differing)
         reason = "; ".join(self.differing[:20])
         found = f"{equal} of {len(self.moves)}"
-        self.checks.append(Check("bytes", "bytes", equal == len(self.moves), found, "all", "the checkpoint", reason=reason))
+        self.checks.append(
+            Check("bytes", "bytes", equal == len(self.moves), found, "all", "the checkpoint", reason=reason)
+        )
 
     def expected(self, move: Move) -> Array:
         """Return the tensor that a move makes of the checkpoint's variable, in the type it is stored in."""

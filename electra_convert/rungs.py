@@ -26,7 +26,7 @@ from electra_convert.electra.mapping import TIED
 from electra_convert.errors import FolderError
 from electra_convert.hf.files import read_json
 from electra_convert.hf.folder import CARD, CONFIG, RECORD, file_sum
-from electra_convert.planning import ACTIVATIONS
+from electra_convert.options import ACTIVATIONS
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -172,7 +172,9 @@ def compare_types(dtypes: Mapping[str, str]) -> Check:
     faults = []
     if len(counts) > 1 or not counts.keys() <= FLOATS.keys():
         usual, _ = counts.most_common(1)[0]
-        faults = [f"{name} is {dtype}" for name, dtype in sorted(dtypes.items()) if dtype != usual or usual not in FLOATS]
+        faults = [
+            f"{name} is {dtype}" for name, dtype in sorted(dtypes.items()) if dtype != usual or usual not in FLOATS
+        ]
     found = ", ".join(f"{count} {dtype}" for dtype, count in counts.most_common()) or "none"
     limit = f"one of {', '.join(FLOATS)}"
     return Check("structure", "types", not faults, found, limit, CONFIG, reason=_listed(faults))
@@ -202,7 +204,9 @@ def compare_settings(
         if document.get(key, needed) != needed
     ]
     if config.hidden_size % config.num_attention_heads:
-        faults.append(f"{config.num_attention_heads} attention heads do not divide the hidden size {config.hidden_size}")
+        faults.append(
+            f"{config.num_attention_heads} attention heads do not divide the hidden size {config.hidden_size}"
+        )
     if config.hidden_act not in ACTIVATIONS:
         faults.append(f"hidden_act is {config.hidden_act!r}, none of {', '.join(ACTIVATIONS)}")
     pad = document.get("pad_token_id")

@@ -43,9 +43,7 @@ class StoredTensors(Mapping[str, Array]):
             stored = {name: (array.shape, array.dtype.name) for name, array in self._loaded.items()}
         self.where = str(folder / (WEIGHTS if self._weights else PICKLE))
         # A tensor that is there under both of its names is not renamed: then the old one is one too many.
-        self._stored_name = {
-            name if current_name(name) in stored else current_name(name): name for name in stored
-        }
+        self._stored_name = {name if current_name(name) in stored else current_name(name): name for name in stored}
         self.shapes = {name: stored[original][0] for name, original in self._stored_name.items()}
         self.dtypes = {name: stored[original][1] for name, original in self._stored_name.items()}
         self.copies = tuple(name for name in self._stored_name if self._is_copy(name))
@@ -125,4 +123,6 @@ def _to_numpy(tensor: Any, name: str, path: Path) -> Array:
         return np.ascontiguousarray(tensor.numpy())
     except (TypeError, RuntimeError) as error:  # sparse, quantized, of 8 bits
         kind = f"{tensor.dtype}, {tensor.layout}"
-        raise FolderError("a tensor has a type that no ELECTRA has", where=str(path), tensor=name, found=kind) from error
+        raise FolderError(
+            "a tensor has a type that no ELECTRA has", where=str(path), tensor=name, found=kind
+        ) from error

@@ -204,6 +204,15 @@ def _in_its_words(tensorflow: Any, where: str) -> Iterator[None]:
 
     try:
         yield
-    except (tensorflow.errors.OpError, DecodeError, ValueError, TypeError) as error:
-        reason = str(getattr(error, "message", error)).partition("\n")[0]
+    except tensorflow.errors.OpError as error:
+        node = error.node_def.name if error.node_def else None
+        raise GraphError("TensorFlow cannot run the graph", where=where, node=node, found=_reason(error)) from error
+    except (DecodeError, ValueError, TypeError) as error:
+        reason = str(error).partition("\n")[0]
         raise GraphError("TensorFlow cannot run the graph", where=where, found=reason) from error
+
+
+def _reason(error: Any) -> str:
+    """Return the line of a failed run that says why: the first behind the name of the node, where there is one."""
+    _, node, rest = str(error.message).rpartition("\nNode: ")
+    return (rest.partition("\n")[2] if node else rest).partition("\n")[0]

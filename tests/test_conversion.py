@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from conftest import all_of, google
+
 from electra_convert import convert, state_dict
 from electra_convert.electra.mapping import ARCHITECTURE
 from electra_convert.errors import InputError

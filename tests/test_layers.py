@@ -20,7 +20,8 @@ LAYERS = (
     ("hf",),
     ("electra",),
     (
-        *("opening", "examination", "planning", "streaming", "conversion", "record", "inspection"),
+        *("options", "opening", "examination", "tokenizing", "planning", "streaming", "writing", "record"),
+        *("conversion", "inspection"),
         *("stored", "rungs", "proof", "diagnosis", "parity", "verification", "transformers_run", "tensorflow_run"),
     ),
     ("batching",),

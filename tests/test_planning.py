@@ -21,7 +21,8 @@ from electra_convert.errors import (
     UsageError,
     VocabularyError,
 )
-from electra_convert.planning import ConversionPlan, Options, is_electric, plan_conversion
+from electra_convert.options import Options
+from electra_convert.planning import ConversionPlan, is_electric, plan_conversion
 from electra_convert.tf1.checkpoint import open_checkpoint
 
 TEMPERATURE = "generator_predictions/temperature"

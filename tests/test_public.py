@@ -9,9 +9,9 @@ import pkgutil
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 import electra_convert
-from conftest import ROOT
 
 
 def test_all_is_sorted_and_every_name_can_be_imported() -> None:

@@ -291,7 +291,8 @@ def test_an_id_outside_the_vocabulary_is_refused_not_taken_from_the_end(tmp_path
     for outside in (-1, 5):
         with pytest.raises(GraphError, match="TensorFlow cannot run the graph") as caught:
             run_nodes(graph, ["y"], {"ids": np.array([outside])}, no_variable)
-        assert f"= {outside} is not in [0, 5)" in caught.value.found
+        assert caught.value.found == f"indices[0] = {outside} is not in [0, 5)"
+        assert caught.value.facts["node"] == "y"
 
 
 def test_the_part_the_length_and_the_reasons_are_those_of_the_plan():

@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from electra_convert.atomic import write_failure
-from electra_convert.errors import InputError
+from electra_convert.errors import EnvironmentFailure, InputError
 
 # The largest small file of a real folder is a tokenizer.json of a few megabytes.
 LARGEST = 256 << 20
 
 
 def read_file(path: str | os.PathLike[str], what: str, refusal: type[InputError]) -> bytes:
-    """Return all bytes of the regular file at `path`; `what` names them in a refusal of the given kind."""
+    """Return all bytes of the regular file at `path`; `what` names them in a refusal of the given kind.
+
+    Raises EnvironmentFailure if the file is there and the system does not give it.
+    """
     shown = os.fspath(path)
     try:
         with open(shown, "rb", opener=_open_without_waiting) as file:
@@ -37,7 +40,7 @@ def read_file(path: str | os.PathLike[str], what: str, refusal: type[InputError]
     except IsADirectoryError as error:
         raise refusal(f"{what} is no regular file", where=shown, found="a folder") from error
     except OSError as error:
-        raise refusal(f"{what} cannot be read", where=shown, found=os.strerror(error.errno or 0)) from error
+        raise EnvironmentFailure(f"{what} cannot be read", where=shown, found=error.strerror or str(error)) from error
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

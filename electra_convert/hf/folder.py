@@ -8,6 +8,8 @@ from pathlib import Path
 
 import google_crc32c
 
+from electra_convert.errors import EnvironmentFailure
+
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 VOCABULARY = "vocab.txt"
@@ -34,12 +36,19 @@ class FileSum:
 
 
 def file_sum(path: Path) -> FileSum:
-    """Return size and CRC-32C of one file, read in pieces."""
+    """Return size and CRC-32C of one file, read in pieces; raise EnvironmentFailure if the system does not give it."""
     crc = count = 0
-    with open(path, "rb", buffering=0) as file:
-        while piece := file.read(_PIECE):
-            crc = google_crc32c.extend(crc, piece)
-            count += len(piece)
+    try:
+        with open(path, "rb", buffering=0) as file:
+            while piece := file.read(_PIECE):
+                crc = google_crc32c.extend(crc, piece)
+                count += len(piece)
+    except OSError as error:
+        raise EnvironmentFailure(
+            "a file of the folder cannot be read",
+            where=f"{path}, byte {count}",
+            found=error.strerror or str(error),
+        ) from error
     return FileSum(path.name, count, crc)
 
 

@@ -24,7 +24,7 @@ from types import MappingProxyType
 
 import safetensors
 
-from electra_convert.errors import FolderError
+from electra_convert.errors import EnvironmentFailure, FolderError
 
 # NumPy's name, safetensors' name and bytes an element, in the order in which the library writes them.
 DTYPES: Mapping[str, tuple[str, int]] = MappingProxyType(
@@ -104,7 +104,8 @@ def encode_header(ordered: Sequence[TensorSpec]) -> bytes:
 def read_header(path: str | os.PathLike[str]) -> Header:
     """Return the header of the file at `path`, as the safetensors library accepts it.
 
-    Raises FolderError for what is missing, no regular file, refused by the library or of a type not in `DTYPES`.
+    Raises FolderError for what is missing, no regular file, refused by the library or of a type not in `DTYPES`, and
+    EnvironmentFailure if the system does not give it.
     """
     shown = os.fspath(path)
     try:
@@ -120,7 +121,11 @@ def read_header(path: str | os.PathLike[str]) -> Header:
             entries = json.loads(file.read(length))
     except FileNotFoundError as error:
         raise FolderError("the weights are not there", where=shown) from error
-    except (OSError, safetensors.SafetensorError) as error:
+    except OSError as error:
+        raise EnvironmentFailure(
+            "the weights cannot be read", where=shown, found=error.strerror or str(error)
+        ) from error
+    except safetensors.SafetensorError as error:
         raise FolderError(
             "the weights cannot be read",
             where=shown,

@@ -21,7 +21,7 @@ import google_crc32c
 import numpy as np
 
 from electra_convert.atomic import write_failure
-from electra_convert.errors import FolderError, OutputError
+from electra_convert.errors import EnvironmentFailure, FolderError, OutputError
 from electra_convert.hf.header import Header, TensorSpec, encode_header, file_order, read_header
 from electra_convert.progress import Meter, Progress, no_progress
 
@@ -84,7 +84,8 @@ def write_weights(
 def read_back(path: Path, tensors: Sequence[TensorSpec], pieces: Pieces, progress: Progress = no_progress) -> None:
     """Compare the file with what it was written from, bit for bit.
 
-    Raises OutputError that names the first tensor and byte that differ.
+    Raises OutputError that names the first tensor and byte that differ; what `pieces` raises passes through, and a
+    source that has changed since it was written from is asked first.
     """
     ordered = file_order(tensors)
     header = encode_header(ordered)
@@ -92,17 +93,24 @@ def read_back(path: Path, tensors: Sequence[TensorSpec], pieces: Pieces, progres
     meter = Meter(progress, total, "reading back")
     try:
         accepted = read_header(path)
-        file = open(path, "rb", buffering=0)  # noqa: SIM115 - closed by the block below
-    except (FolderError, OSError) as error:
+    except FolderError as error:
         raise _difference(path, "header", found=str(error), expected="what was written") from error
-    with file:
+    with _open(path) as file:
         if dict(accepted.tensors) != {tensor.name: tensor for tensor in ordered}:
             raise _difference(path, "header", found="other names, types or shapes", expected="what was written")
         buffer = np.empty(PIECE, np.uint8)
         offset = 0
-        for name, written in _file_pieces(header, ordered, pieces):
-            stored = buffer[: _fill(file, buffer[: written.nbytes])]
-            _require_equal(path, offset, name, stored, written)
+        for tensor, written in _file_pieces(header, ordered, pieces):
+            try:
+                stored = buffer[: _fill(file, buffer[: written.nbytes])]
+            except OSError as error:
+                raise _cannot_read(f"{path}, byte {offset}", error) from error
+            if not np.array_equal(stored, written):
+                written = written.copy()
+                # A source that checks its values does so at their end, and then it is the one to blame.
+                for _ in pieces(tensor) if tensor else ():
+                    pass
+                raise _first_difference(path, offset, tensor.name if tensor else "header", stored, written)
             offset += written.nbytes
             meter.advance(written.nbytes)
 
@@ -132,7 +140,7 @@ class Weights:
     def read(self, name: str) -> Array:
         """Return a whole tensor in its stored type (bfloat16 as `ml_dtypes.bfloat16`), writable and its own.
 
-        Raises FolderError if the file ends before it.
+        Raises FolderError if the file ends before it, EnvironmentFailure if the system does not give its bytes.
         """
         tensor = self.tensors[name]
         values = np.empty(tensor.nbytes, np.uint8)
@@ -154,9 +162,7 @@ class Weights:
             self._file.seek(offset)
             count = _fill(self._file, values)
         except OSError as error:
-            raise FolderError(
-                "the weights cannot be read", where=f"{self.path}, byte {offset}", tensor=name, found=str(error)
-            ) from error
+            raise _cannot_read(f"{self.path}, byte {offset}", error, tensor=name) from error
         if count < values.nbytes:
             raise FolderError(
                 "the weights end inside a tensor",
@@ -168,9 +174,12 @@ class Weights:
 
 
 def open_weights(path: str | os.PathLike[str]) -> Weights:
-    """Open a safetensors file; raise FolderError for one that is missing or that the library refuses."""
+    """Open a safetensors file; raise FolderError for one that is missing or that the library refuses.
+
+    Raises EnvironmentFailure if the system does not give it.
+    """
     header = read_header(path)
-    return Weights(Path(path), header, open(path, "rb", buffering=0))
+    return Weights(Path(path), header, _open(path))
 
 
 class _NewFile:
@@ -206,7 +215,10 @@ class _NewFile:
         with self._refusals():
             while rest:
                 # An unbuffered file may take a part only, on a full disk or above 2 GiB.
-                rest = rest[self._file.write(rest) :]
+                count = self._file.write(rest)
+                if not count:
+                    raise OSError(errno.EIO, "not one byte was taken")
+                rest = rest[count:]
 
     def sync(self) -> None:
         """Bring the file to the disk."""
@@ -221,13 +233,15 @@ class _NewFile:
             raise write_failure(self._path, error, self._total) from error
 
 
-def _file_pieces(header: bytes, ordered: Sequence[TensorSpec], pieces: Pieces) -> Iterator[tuple[str, Array]]:
-    """Yield the whole file in pieces, each with the name of what it belongs to."""
+def _file_pieces(
+    header: bytes, ordered: Sequence[TensorSpec], pieces: Pieces
+) -> Iterator[tuple[TensorSpec | None, Array]]:
+    """Yield the whole file in pieces, each with the tensor that it belongs to, or None for the header."""
     for start in range(0, len(header), PIECE):
-        yield "header", np.frombuffer(header, np.uint8)[start : start + PIECE]
+        yield None, np.frombuffer(header, np.uint8)[start : start + PIECE]
     for tensor in ordered:
         for piece in _byte_pieces(tensor, pieces):
-            yield tensor.name, piece
+            yield tensor, piece
 
 
 def _byte_pieces(tensor: TensorSpec, pieces: Pieces) -> Iterator[Array]:
@@ -259,6 +273,17 @@ def _fill(file: FileIO, values: Array) -> int:
     return count
 
 
+def _open(path: str | os.PathLike[str]) -> FileIO:
+    try:
+        return open(path, "rb", buffering=0)
+    except OSError as error:
+        raise _cannot_read(os.fspath(path), error) from error
+
+
+def _cannot_read(where: str, error: OSError, **facts: str) -> EnvironmentFailure:
+    return EnvironmentFailure("the weights cannot be read", where=where, found=error.strerror or str(error), **facts)
+
+
 def _stored_dtype(name: str) -> np.dtype[Any]:
     if name == "bfloat16":
         from ml_dtypes import bfloat16
@@ -270,15 +295,14 @@ def _stored_dtype(name: str) -> np.dtype[Any]:
     return little
 
 
-def _require_equal(path: Path, offset: int, name: str, stored: Array, written: Array) -> None:
+def _first_difference(path: Path, offset: int, name: str, stored: Array, written: Array) -> OutputError:
     if stored.nbytes < written.nbytes:
         end = offset + stored.nbytes
-        raise _difference(path, name, found=f"end of the file at byte {end}", expected=f"{written.nbytes} bytes more")
-    if not np.array_equal(stored, written):
-        at = int(np.argmax(stored != written))
-        raise _difference(
-            f"{path}, byte {offset + at}", name, found=f"0x{stored[at]:02x}", expected=f"0x{written[at]:02x}"
-        )
+        return _difference(path, name, found=f"end of the file at byte {end}", expected=f"{written.nbytes} bytes more")
+    at = int(np.argmax(stored != written))
+    return _difference(
+        f"{path}, byte {offset + at}", name, found=f"0x{stored[at]:02x}", expected=f"0x{written[at]:02x}"
+    )
 
 
 def _difference(where: str | Path, tensor: str, found: str, expected: str) -> OutputError:

@@ -165,7 +165,7 @@ def _table(half: HalfParity) -> str:
             f'<tr><th scope="row">not run</th><td colspan="4">{verdict.NOT_RUN}</td></tr></tbody>'
         )
     box = (
-        '<p class="filter" hidden><label>Filter <input type="search" placeholder="layer 3, FAILED, …"></label> '
+        '<p class="filter" hidden><label>Filter <input type="search" placeholder="layer 3, FAILED"></label> '
         '<output aria-live="polite"></output></p>'
     )
     return (

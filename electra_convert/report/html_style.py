@@ -72,8 +72,8 @@ for (const checks of document.querySelectorAll(".checks")) {
   const box = checks.querySelector(".filter"), input = box.querySelector("input"), told = box.querySelector("output");
   box.hidden = false;
   input.addEventListener("input", () => {
-    const words = input.value.toLowerCase().split(/\\s+/);
-    rows.forEach((row, i) => { row.hidden = !words.every(word => texts[i].includes(word)); });
+    const parts = input.value.toLowerCase().split(",").map(part => part.trim());
+    rows.forEach((row, i) => { row.hidden = !parts.every(part => texts[i].includes(part)); });
     for (const group of checks.querySelectorAll("tbody")) {
       group.hidden = ![...group.rows].slice(1).some(row => !row.hidden);
     }

@@ -53,7 +53,7 @@ def junit_document(parity: Parity, run: Run) -> bytes:
 def junit_error(error: ElectraConvertError, checkpoint: str, folder: str, run: Run) -> bytes:
     """Return a JUnit file that says why there is no verdict."""
     case = _case(folder, "verify")
-    told = ElementTree.SubElement(case, "error", message=_clean(error.message), type=type(error).__name__)
+    told = ElementTree.SubElement(case, "error", message=_clean(safe(error.message)), type=type(error).__name__)
     told.text = _clean(str(error))
     return _document(checkpoint, {"command": run.command, "version": __version__}, [case], run)
 

@@ -18,11 +18,12 @@ from electra_convert.report.lines import LABEL, WIDTH, block, columns, count, pa
 from electra_convert.wording import some
 
 if TYPE_CHECKING:
-    from electra_convert.conversion import Conversion, HalfExport
+    from electra_convert.conversion import Conversion
     from electra_convert.electra.config import Origin
     from electra_convert.examination import CheckpointSummary
     from electra_convert.inspection import HalfView, Inspection, VariableView, VocabularyView
     from electra_convert.verification import Verification
+    from electra_convert.writing import HalfExport
 
 # In the order of precedence.
 SOURCES = ("flag", "hparams", "config", "graph", "shape", "rule")

@@ -41,6 +41,7 @@ MOST_NODES = 500_000
 MOST_INPUTS = 100_000  # the Saver's nodes have one input a variable
 LONGEST_NAME = 4096  # met: 116
 MOST_ELEMENTS = 1 << 24  # of one constant
+MOST_LISTED = 4 << 20  # bytes of a packed list of numbers; TensorFlow stores all but the shortest as raw content
 MOST_DIMENSIONS = 254  # TensorFlow's own limit (tensorflow/core/framework/tensor_shape.h)
 LARGEST_SIZE = 1 << 40
 
@@ -274,7 +275,7 @@ def _read_file(path: Path) -> bytes:
                 expected=f"at most {LARGEST_FILE} bytes",
             )
         with path.open("rb") as file:
-            return file.read(LARGEST_FILE)
+            return file.read(status.st_size)
     except OSError as error:
         raise GraphError("graph cannot be read", where=str(path), found=error.strerror or str(error)) from error
 
@@ -322,7 +323,7 @@ def _name(raw: bytes, where: str) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
-        raise GraphError("name is not UTF-8", where=where, found=repr(raw)) from error
+        raise GraphError("name is not UTF-8", where=where, found=raw.decode("utf-8", "surrogateescape")) from error
 
 
 def _check_inputs(nodes: Mapping[str, Node], where: str) -> None:
@@ -366,6 +367,9 @@ def _numbers(data: bytes, number: int, letter: str, where: str) -> list[Any]:
         elif kind == VARINT and not letter:
             values.append(value)
         elif kind == BYTES:
+            # A varint has a byte at least, and every number of a list takes 32 bytes in memory.
+            if len(value) > MOST_LISTED:
+                raise GraphError("list of numbers is too long", where=where, found=f"{len(value)} bytes")
             values.extend(_unpacked(value, letter, where))
         if len(values) > MOST_ELEMENTS:
             raise GraphError("list of numbers is too long", where=where, expected=f"at most {MOST_ELEMENTS}")

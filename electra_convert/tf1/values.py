@@ -100,7 +100,7 @@ def decode_integer(data: bytes, dtype: DType) -> int:
     """Return the value of an integer scalar, without NumPy."""
     packed = bytes(_pack(data, STORAGE[dtype.name]))
     if not packed:
-        raise Malformed("it holds no value, expected 1")
+        raise Malformed("it holds 0 values, expected 1")
     number, end = read_varint(packed, 0)
     if end != len(packed):
         raise Malformed("it holds several values, expected 1")

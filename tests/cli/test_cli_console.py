@@ -10,6 +10,7 @@ import subprocess
 import pytest
 from cli_runs import environment, run, run_stub, stub_command
 
+from electra_convert.cli.bar import amount
 from electra_convert.cli.console import may_move, wants_colour
 
 posix = pytest.mark.skipif(os.name != "posix", reason="pseudo terminals of POSIX")
@@ -107,6 +108,41 @@ def test_a_bar_is_drawn_on_a_terminal_and_gone_when_done():
     assert "/13.0 MiB" in screen
     assert screen.endswith("\x1b[2KTrue\r\n")
     assert screen.rfind("\x1b[?25h") > screen.rfind("\x1b[?25l")
+
+
+@posix
+def test_steps_are_counted_as_steps_below_a_bar_by_bytes():
+    body = """
+        import time
+        with console.progress(quiet=quiet) as progress:
+            for done in range(14):
+                progress(done << 20, 13 << 20, "writing")
+                time.sleep(0.06)
+            for done, step in enumerate(["verifying: structure", "verifying: float64", "verifying: done"]):
+                progress(done, 2, step)
+                time.sleep(0.25)
+    """
+    screen = on_terminal(stub_command(body, "stub"))
+    assert "Writing" in screen
+    assert "/13.0 MiB" in screen
+    first, second = screen.index("Verifying: structure"), screen.index("Verifying: float64")
+    assert "step 1 of 2" in screen[first:second]
+    assert "step 2 of 2" in screen[second:]
+    assert "MiB" not in screen[first:]
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "what", "told"),
+    [
+        (0, 0, "writing", "0.0/0.0 KiB"),
+        (512, 2048, "writing", "0.5/2.0 KiB"),
+        (1 << 20, 3 << 30, "reading back", "0.0/3.0 GiB"),
+        (5000 << 30, 5000 << 30, "writing", "5,000.0/5,000.0 GiB"),
+        (5, 5, "verifying: done", "step 5 of 5"),
+    ],
+)
+def test_both_sides_of_the_slash_have_the_unit_of_the_total(done, total, what, told):
+    assert amount(done, total, what) == told
 
 
 @posix

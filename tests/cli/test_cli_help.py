@@ -195,7 +195,9 @@ def test_every_option_says_what_it_does():
         assert len({option.name for option in options}) == len(options)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["tf1", "--help"], ["inspect", "--help"], ["verify", "-h"], ["nope"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["tf1", "--help"], ["inspect", "--help"], ["verify", "-h"], ["nope"]]
+)
 def test_nothing_heavy_is_imported_before_a_command_runs(arguments):
     program = """
         import json, sys

@@ -189,6 +189,9 @@ class TestTf1OnARealCheckpoint:
         document = json.loads(done.stdout)
         assert done.returncode == 1
         assert (document["ok"], document["error"]["kind"]) == (False, "StrictError")
+        assert [warning["code"] for warning in document["warnings"]] == ["rule"]
+        assert done.stderr.startswith("warning: the number of attention heads")
+        assert "\n\nerror: a warning, and warnings count as failures\n" in done.stderr
         assert list(tmp_path.iterdir()) == []
 
     def test_an_output_that_exists_is_4(self, tmp_path):

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import google, other
 from environments import READERS, python_of
 from google_tokenization import google_ids
 
-from conftest import google, other
 from electra_convert import convert
 from electra_convert.electra.mapping import ARCHITECTURE, TIED, HalfName
 from electra_convert.hf.casing import find_casing

@@ -79,7 +79,9 @@ def test_a_device_is_written_to_and_not_replaced():
     assert not os.path.isfile("/dev/null")
 
 
-@pytest.mark.parametrize(("content", "answer"), [(None, True), (b"", True), (b"<?xml old", True), (b"\0\0names", False)])
+@pytest.mark.parametrize(
+    ("content", "answer"), [(None, True), (b"", True), (b"<?xml old", True), (b"\0\0names", False)]
+)
 def test_only_nothing_or_an_older_report_may_be_replaced_unseen(tmp_path, content, answer):
     if content is not None:
         (tmp_path / "a").write_bytes(content)

@@ -1,4 +1,4 @@
-"""The HTML page stands alone: one file, nothing from elsewhere, text escaped; a real browser shows it without complaint."""
+"""The HTML page stands alone: nothing from elsewhere, text escaped, and a real browser has no complaint."""
 
 from __future__ import annotations
 
@@ -73,7 +73,10 @@ def test_a_failure_is_told_in_words_and_not_by_colour_alone():
 
 
 def test_what_was_not_proven_and_not_run_is_said():
-    assert "heads are taken from config.json" in Page(html_document(made_up(unproven=("heads are taken from config.json",)), RUN)).words
+    assert (
+        "heads are taken from config.json"
+        in Page(html_document(made_up(unproven=("heads are taken from config.json",)), RUN)).words
+    )
     assert "not run, since a rung below does not hold" in Page(html_document(real("dropped"), RUN)).words
 
 
@@ -92,7 +95,9 @@ def test_two_halves_of_a_large_model_stay_below_300_kb():
 
 def test_any_text_is_escaped_once():
     check = Check("structure", EVIL, False, EVIL, EVIL, EVIL, where=EVIL, reason=EVIL)
-    parity = made_up(checks=(check,), explanations=(EVIL,), unproven=(EVIL,), folder=EVIL, dtype=EVIL, references=(EVIL,))
+    parity = made_up(
+        checks=(check,), explanations=(EVIL,), unproven=(EVIL,), folder=EVIL, dtype=EVIL, references=(EVIL,)
+    )
     parity = replace(parity, checkpoint=replace(parity.checkpoint, prefix=EVIL, name=EVIL))
     document = html_document(parity, replace(RUN, command=EVIL))
     page = Page(document)
@@ -114,13 +119,13 @@ def test_the_plot_is_well_formed_and_draws_a_bar_a_state_and_the_limit():
 # Tells in the page itself what the browser loaded for it.
 WITNESS = b"""<script>addEventListener("load", () => {
 document.body.dataset.loaded = performance.getEntriesByType("resource").map(entry => entry.name).join(" ");
-const box = document.querySelector("input"); box.value = "layer 4 failed"; box.dispatchEvent(new Event("input")); });
+const box = document.querySelector("input"); box.value = "layer 4, failed"; box.dispatchEvent(new Event("input")); });
 </script></body>"""
 
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
-    """Return what Chromium makes of the page after "layer 4 failed" was typed into its box, and what it logged."""
+    """Return what Chromium makes of the page after "layer 4, failed" was typed into its box, and what it logged."""
     if CHROMIUM is None:
         pytest.skip("needs Chromium")
     folder = tmp_path_factory.mktemp("browser")

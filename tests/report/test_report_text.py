@@ -7,13 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from electra_convert.conversion import Conversion, HalfExport, Verification
+from electra_convert.conversion import Conversion
 from electra_convert.electra.config import Origin
 from electra_convert.examination import CheckpointSummary
 from electra_convert.inspection import HalfView, Inspection, VariableView, VocabularyView
 from electra_convert.notices import note, warning
 from electra_convert.planning import LeftOut
 from electra_convert.report.text import conversion_lines, inspection_lines, size, source_lines, variable_lines
+from electra_convert.verification import Verification
+from electra_convert.writing import HalfExport
 
 CHECKPOINT = CheckpointSummary(
     path="ckpt/",

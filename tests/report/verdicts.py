@@ -77,7 +77,9 @@ def real(how: str = "good") -> Parity:
 
 def floats(rung: str, against: str, subject: str = "", layers: int = 12, bad: range = range(0)) -> list[Check]:
     """Return the checks of one comparison, of which the layers `bad` (and then the logits) fail."""
-    limit, scale, reason = (4e-10, 4.0, "1e-10 of scale") if rung == "float64" else (4e-5, 4.0, "8 × float32's own noise")
+    limit, scale, reason = (
+        (4e-10, 4.0, "1e-10 of scale") if rung == "float64" else (4e-5, 4.0, "8 × float32's own noise")
+    )
     checks = []
     for name in ("embeddings", *(f"layer {i}" for i in range(layers)), "logits"):
         passed = not (name.startswith("layer") and int(name[6:]) in bad) and not (name == "logits" and bad)

@@ -28,7 +28,7 @@ def whole(*values: int) -> np.ndarray:
 
 
 X, Y, POSITIVE = real(2, 3, 4), real(3, 1), np.abs(real(2, 3)) + 0.1
-ONE = np.float32(1)
+ONE, ZERO = np.float32(1), np.float32(0)
 
 # (op, its inputs by name in tf.raw_ops, its attributes)
 CASES = [
@@ -78,7 +78,7 @@ CASES = [
     ("Gather", {"params": real(5, 3), "indices": whole(4, 0)}, {}),
     ("GatherV2", {"params": real(5, 3), "indices": np.int32([[4], [0]]), "axis": np.int32(0)}, {}),
     ("GatherV2", {"params": real(5, 3), "indices": whole(2, 0), "axis": np.int32(-1)}, {}),
-    ("OneHot", {"indices": whole(2, 0, 9, -1), "depth": np.int32(3), "on_value": ONE, "off_value": ONE - 1}, {}),
+    ("OneHot", {"indices": whole(2, 0, 9, -1), "depth": np.int32(3), "on_value": ONE, "off_value": ZERO}, {}),
     ("Slice", {"input": X, "begin": whole(0, 1, 2), "size": whole(-1, 2, 1)}, {}),
     ("MatrixBandPart", {"input": real(2, 4, 5), "num_lower": np.int32(-1), "num_upper": np.int32(0)}, {}),
     ("MatrixBandPart", {"input": real(2, 4, 5), "num_lower": np.int32(1), "num_upper": np.int32(-1)}, {}),

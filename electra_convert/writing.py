@@ -1,0 +1,199 @@
+"""Writes one half into a folder: tensors streamed and compared, then config, tokenizer, proof, card and record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from electra_convert.electra.config import Origin
+from electra_convert.electra.mapping import ARCHITECTURE, HalfName
+from electra_convert.hf import folder as names
+from electra_convert.hf.card import write_card, write_record
+from electra_convert.hf.config import config_document, write_config
+from electra_convert.hf.header import TensorSpec
+from electra_convert.hf.tokenizer import write_tokenizer
+from electra_convert.hf.weights import WrittenWeights, read_back, weights_nbytes, write_weights
+from electra_convert.notices import Notice
+from electra_convert.options import Options
+from electra_convert.parity import HalfParity, has_torch, parity_error, prove
+from electra_convert.planning import ConversionPlan, HalfPlan
+from electra_convert.progress import Progress
+from electra_convert.record import card_facts, record_document
+from electra_convert.streaming import TensorStream
+from electra_convert.verification import Verification, not_proven_warning, verification_of
+
+if TYPE_CHECKING:
+    from electra_convert.tf1.checkpoint import Checkpoint
+
+# config.json, card, record and the small tokenizer files of one half.
+OTHER_FILES = 1 << 20
+
+# tokenizer.json takes a vocabulary's bytes several times over: quotes, ids, indentation, escapes.
+VOCABULARY_TIMES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class HalfExport:
+    """One half as it was exported: where to, how much, with which config and from which sources."""
+
+    half: HalfName
+    folder: str
+    tensors: int
+    parameters: int
+    dtype: str
+    nbytes: int
+    files: tuple[tuple[str, int], ...]
+    config: Mapping[str, Any]
+    sources: Mapping[str, Origin]
+    checked: str
+    verification: Verification
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the half as plain data."""
+        return {
+            "half": self.half,
+            "folder": self.folder,
+            "architecture": ARCHITECTURE[self.half],
+            "tensors": self.tensors,
+            "parameters": self.parameters,
+            "dtype": self.dtype,
+            "bytes": self.nbytes,
+            "files": [{"name": name, "bytes": nbytes} for name, nbytes in self.files],
+            "config": {
+                key: {"value": value, "source": self.sources[key].source, "detail": self.sources[key].detail}
+                for key, value in self.config.items()
+            },
+            "checked": self.checked,
+            "verification": self.verification.to_json(),
+        }
+
+
+def write_half(
+    source: Checkpoint,
+    plan: ConversionPlan,
+    half: HalfPlan,
+    options: Options,
+    folder: Path,
+    shown: str,
+    progress: Progress,
+) -> tuple[HalfExport, tuple[Notice, ...]]:
+    """Write a half into an existing folder; return what was written and the notices that only writing could give.
+
+    Args:
+        source: the open checkpoint.
+        plan: of the whole conversion.
+        half: the half to write.
+        options: what the user asked for.
+        folder: where to write.
+        shown: what the folder will be called once it is published.
+        progress: called with (bytes done, bytes in total, what).
+
+    Raises:
+        InputError: the checkpoint's bytes are damaged, or a value is refused.
+        OutputError: the folder cannot be written, or does not hold what was written.
+        ParityError: the folder does not compute what the checkpoint computes.
+    """
+    stream = TensorStream(source, half.moves, half.dtype, options.allow_nonfinite)
+    written = _write_tensors(folder / names.WEIGHTS, half, stream, progress)
+    _write_config_and_tokenizer(folder, plan, half)
+    # A network with NaN in its weights computes NaN: that warning says what would be found out here.
+    provable = bool(options.verify) or not stream.nonfinite
+    parity = _prove(source, plan, half, options, folder, shown, progress) if provable else None
+    verification = verification_of(parity)
+    unproven = provable and parity is None and options.verify is not False
+    found = (*stream.notices(), *([not_proven_warning()] if unproven else []))
+    notices = (*plan.notices, *found)
+    write_card(folder / names.CARD, card_facts(plan, half, source, notices, verification))
+    weights = names.FileSum(names.WEIGHTS, written.nbytes, written.crc32c)
+    record = record_document(
+        plan,
+        half,
+        source,
+        tensor_crcs=written.tensors,
+        variable_crcs=stream.variable_crcs,
+        files=names.folder_sums(folder, known={names.WEIGHTS: weights}),
+        notices=notices,
+        verification=verification,
+    )
+    write_record(folder / names.RECORD, record)
+    files = tuple(sorted((path.name, path.stat().st_size) for path in folder.iterdir()))
+    checked = f"{len(half.moves)} of {len(half.moves)} tensors read back bit for bit"
+    return _export(half, shown, written.nbytes, files, checked, verification), found
+
+
+def planned_half(half: HalfPlan, shown: str) -> HalfExport:
+    """Return what `write_half` would write, as far as it is known before."""
+    nbytes = weights_nbytes(_specs(half))
+    return _export(half, shown, nbytes, ((names.WEIGHTS, nbytes),), "", Verification("none", "dry run"))
+
+
+def needed_bytes(plan: ConversionPlan) -> int:
+    """Return the space that a conversion needs, rather too much than too little."""
+    vocabulary = plan.tokenizing.vocabulary.nbytes if plan.tokenizing else 0
+    return sum(weights_nbytes(_specs(half)) + VOCABULARY_TIMES * vocabulary + OTHER_FILES for half in plan.halves)
+
+
+def _specs(half: HalfPlan) -> list[TensorSpec]:
+    return [TensorSpec(move.tensor, half.dtype, move.tensor_shape) for move in half.moves]
+
+
+def _write_tensors(path: Path, half: HalfPlan, stream: TensorStream, progress: Progress) -> WrittenWeights:
+    """Write the tensors, read them back from the file, and compare them with the checkpoint, read anew."""
+    specs = _specs(half)
+    written = write_weights(path, specs, lambda spec: stream.pieces(spec.name), progress)
+    read_back(path, specs, lambda spec: stream.pieces(spec.name), progress)
+    return written
+
+
+def _write_config_and_tokenizer(folder: Path, plan: ConversionPlan, half: HalfPlan) -> None:
+    # Google pads with 0 whatever the vocabulary says; Hugging Face wants the id of [PAD].
+    pad = plan.tokenizing.vocabulary.special_ids["[PAD]"] if plan.tokenizing else 0
+    fields = half.settled.config.to_json()
+    document = config_document(fields, architecture=ARCHITECTURE[half.half], pad_token_id=pad, dtype=half.dtype)
+    write_config(folder / names.CONFIG, document)
+    if plan.tokenizing:
+        write_tokenizer(folder, plan.tokenizing.vocabulary, plan.tokenizing.casing, plan.tokenizing.max_length)
+
+
+def _prove(
+    source: Checkpoint,
+    plan: ConversionPlan,
+    half: HalfPlan,
+    options: Options,
+    folder: Path,
+    shown: str,
+    progress: Progress,
+) -> HalfParity | None:
+    """Return the proof of what was written; None where it was not to be, or without torch."""
+    if options.verify is False or not has_torch():
+        return None
+    examination = plan.examination
+    parity = prove(source, examination, half.half, folder, shown=shown, bytes_compared=True, progress=progress)
+    if not parity.passed:
+        raise parity_error((parity,))
+    return parity
+
+
+def _export(
+    half: HalfPlan,
+    shown: str,
+    nbytes: int,
+    files: tuple[tuple[str, int], ...],
+    checked: str,
+    verification: Verification,
+) -> HalfExport:
+    return HalfExport(
+        half=half.half,
+        folder=shown,
+        tensors=len(half.moves),
+        parameters=half.parameters,
+        dtype=half.dtype,
+        nbytes=nbytes,
+        files=files,
+        config=half.settled.config.to_json(),
+        sources=half.settled.origins,
+        checked=checked,
+        verification=verification,
+    )
