@@ -75,6 +75,12 @@ class Options:
 
 
 def read_given(options: Options) -> Given:
+    """Return the hparams and the config that were given, read; a half's flags are added by `Options.flags_for`.
+
+    Raises:
+        SettingError: a file is missing or not what it must be.
+        UsageError: hparams given as a JSON text do not parse.
+    """
     config = None if options.config is None else read_config(options.config, SettingError)
     where = "--config" if options.config is None else os.fspath(options.config)
     if config and config.get("hidden_act", "gelu") not in ACTIVATIONS:

@@ -200,7 +200,7 @@ def _plain_execution(tensorflow: Any) -> Any:
 
 @contextmanager
 def _in_its_words(tensorflow: Any, where: str) -> Iterator[None]:
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from google.protobuf.message import DecodeError
 
     try:
         yield

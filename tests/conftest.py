@@ -1,6 +1,6 @@
 """Where the test material is: `fixtures/` first, then a folder `shared/` beside the checkout, else the test is skipped.
 
-A `.meta` kept as `.meta.xz`, and a checkpoint kept as `published.zip`, is unpacked into a temporary copy of its folder.
+A graph kept as `.meta.xz`, or a checkpoint kept as `published.zip`, is unpacked into a temporary copy of its folder.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def material(kind: str, name: str) -> Path:
 
 
 def _with_graphs(folder: Path) -> Path:
-    """Return the folder, or a copy with its graphs unpacked and, where it is kept as an archive only, its checkpoint."""
+    """Return the folder, or a copy with its graphs unpacked and the checkpoint that it keeps as an archive only."""
     packed = sorted(folder.glob("*.meta.xz"))
     archive = folder / "published.zip"
     only_archive = archive.exists() and not list(folder.glob("*.index"))
@@ -71,4 +71,5 @@ def other(name: str) -> Path:
 def all_of(kind: str) -> list[str]:
     """Return the names of every set of a kind that is at hand here."""
     roots = [root / kind for root in (FIXTURES, SHARED)]
-    return sorted({entry.name for root in roots if root.is_dir() for entry in root.iterdir() if entry.is_dir()} - {"traps"})
+    folders = {entry.name for root in roots if root.is_dir() for entry in root.iterdir() if entry.is_dir()}
+    return sorted(folders - {"traps"})

@@ -31,7 +31,7 @@ LAYERS = (
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 APART = {("tf1", "hf"), ("tf1", "electra"), ("hf", "electra")}
 
-# What electra may know of tf1: the plain data of a graph, and the pure functions that run it. None of them opens a file.
+# What electra may know of tf1: the plain data of a graph, and the pure functions that run it; none opens a file.
 SHARED_DATA = {"electra_convert.tf1.graph", "electra_convert.tf1.interpreter", "electra_convert.tf1.erf"}
 
 HEAVY = {"torch", "transformers", "tensorflow", "numpy", "rich", "safetensors", "dask", "fsspec", "ml_dtypes"}

@@ -2,8 +2,8 @@
 
     python read_folders.py JOB.json
 
-The job names models (folder, class, golden outputs, half), tokenizer folders and texts; the answer, one JSON document on
-the last line, has what loading reported, how far outputs are from the golden ones, and token ids.
+The job names models (folder, class, golden outputs, half), tokenizer folders and texts; the answer, one JSON document
+on the last line, has what loading reported, how far outputs are from the golden ones, and token ids.
 """
 
 import json
@@ -27,7 +27,7 @@ def read_model(folder, class_name, golden_file, half):
     ours = [*output.hidden_states, output.logits]
     return {
         "loading": {what: sorted(str(name) for name in found) for what, found in info.items() if found},
-        "shares": [float(np.abs(o.numpy() - w).max() / np.abs(w).max()) for o, w in zip(ours, wanted)],
+        "shares": [float(np.abs(o.numpy() - w).max() / np.abs(w).max()) for o, w in zip(ours, wanted, strict=True)],
     }
 
 

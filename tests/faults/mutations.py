@@ -43,7 +43,8 @@ Values = dict[str, tuple[str, tuple[int, ...], bytes]]
 class Specimen:
     """A checkpoint to damage: its files, what is opened, what must come out, and where its variables' bytes are.
 
-    `take` reads what is to be compared. `places` has, for a data file, the bytes of each variable.
+    `take` reads what is to be compared. `places` has, for a data file, the bytes of each variable; `payloads` are the
+    values that a V1 file holds, where a changed one with a right checksum is a value like any other.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Specimen:
     values: Values
     take: Callable[[Path], tuple[Values, set[str]]]
     places: Mapping[str, Mapping[str, range]] = field(default_factory=dict)
+    payloads: tuple[bytes, ...] = ()
 
     def write(self, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
@@ -153,7 +155,7 @@ def small_v1(folder: Path, block_size: int = 256) -> Specimen:
     folder.mkdir(parents=True)
     write_v1(folder / "model.ckpt-40", variables, block_size)
     values = {name: value_of(array) for name, array in variables.items()}
-    return Specimen("V1", _files_of(folder), "model.ckpt-40", values, take_all)
+    return Specimen("V1", _files_of(folder), "model.ckpt-40", values, take_all, {}, _payloads(variables))
 
 
 def sliced_v1(folder: Path) -> Specimen:
@@ -166,7 +168,8 @@ def sliced_v1(folder: Path) -> Specimen:
     write_v1_shard(folder / "model.ckpt-40-00000-of-00002", shapes, parts)
     write_v1_shard(folder / "model.ckpt-40-00001-of-00002", shapes, others)
     values = {"emb": value_of(table), "x": value_of(np.ones(2, np.float32))}
-    return Specimen("V1, sliced", _files_of(folder), "model.ckpt-40", values, take_all)
+    held = tuple(array.tobytes() for _, _, array in (*parts, *others))
+    return Specimen("V1, sliced", _files_of(folder), "model.ckpt-40", values, take_all, {}, held)
 
 
 def electra_v2(folder: Path, block_size: int = 1 << 18) -> Specimen:
@@ -174,9 +177,11 @@ def electra_v2(folder: Path, block_size: int = 1 << 18) -> Specimen:
     variables: dict[str, np.ndarray] = {}
     write_made_up(folder, "separate", lambda there: variables.update(there))
     if block_size < 1 << 18:
+        for path in folder.glob("model.ckpt-7*"):
+            path.unlink()
         write_v2(folder / "model.ckpt-7", dict(sorted(variables.items())), block_size=block_size)
     name = "ELECTRA, V2" + (f", blocks of {block_size}" if block_size < 1 << 18 else "")
-    return _electra(folder, name, "model.ckpt-7")
+    return _electra(folder, name, variables)
 
 
 def electra_v1(folder: Path) -> Specimen:
@@ -186,12 +191,17 @@ def electra_v1(folder: Path) -> Specimen:
     for path in folder.glob("model.ckpt-7*"):
         path.unlink()
     write_v1(folder / "model.ckpt-7", dict(sorted(variables.items())), 1024)
-    return _electra(folder, "ELECTRA, V1", "model.ckpt-7")
+    return _electra(folder, "ELECTRA, V1", variables)
 
 
-def _electra(folder: Path, name: str, prefix: str) -> Specimen:
-    values, _ = take_converted(folder / prefix)
-    return Specimen(name, _files_of(folder), prefix, values, take_converted)
+def _electra(folder: Path, name: str, variables: Mapping[str, np.ndarray]) -> Specimen:
+    values, _ = take_converted(folder / "model.ckpt-7")
+    payloads = _payloads(variables) if "V1" in name else ()
+    return Specimen(name, _files_of(folder), "model.ckpt-7", values, take_converted, {}, payloads)
+
+
+def _payloads(variables: Mapping[str, np.ndarray]) -> tuple[bytes, ...]:
+    return tuple(array.tobytes() for array in variables.values() if array.nbytes)
 
 
 # --- faults -----------------------------------------------------------------------------------------------------------
@@ -234,14 +244,11 @@ def losses(specimen: Specimen) -> Iterator[Mutation]:
                 yield Mutation(f"{file}: {what}", file, change(content))
 
 
-def repaired(specimen: Specimen, file: str, count: int, seed: int, spare: Iterable[bytes] = ()) -> Iterator[Mutation]:
-    """Random bytes within blocks whose checksums are made right again; bytes of `spare` values are left alone.
-
-    Values in a V1 file have no checksum but their block's: there a changed value with a right checksum is a value.
-    """
+def repaired(specimen: Specimen, file: str, count: int, seed: int) -> Iterator[Mutation]:
+    """Random bytes within blocks whose checksums are made right again; the values of a V1 file are left alone."""
     content = specimen.files[file]
     blocks = list(find_blocks(content))
-    kept = {at for value in spare if (begin := content.find(value)) >= 0 for at in range(begin, begin + len(value))}
+    kept = {at for value in specimen.payloads if (begin := content.find(value)) >= 0 for at in range(begin, begin + len(value))}
     generator = random.Random(seed)
     for number in range(count):
         begin, size = generator.choice(blocks)
