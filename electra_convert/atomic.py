@@ -24,13 +24,11 @@ import shutil
 import stat
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from electra_convert.errors import OutputError, UsageError
-
-if sys.platform != "win32":
-    import fcntl
+from electra_convert.holding import at_the_end, held_lock, lock_name, remove_free_lock
 
 # linux/fs.h and fcntl.h: exchange both names in one step; paths are relative to the working directory.
 _RENAME_EXCHANGE = 2
@@ -56,9 +54,9 @@ def staged_folder(out: str | os.PathLike[str], *, overwrite: bool = False, neede
     target = _absolute(shown)
     _clear_leftovers(target)
     check_target(out, overwrite=overwrite, needed_bytes=needed_bytes)
-    with _replacing_alone(target, shown) if overwrite else contextlib.nullcontext():
+    with held_lock(lock_name(target), shown) if overwrite else contextlib.nullcontext():
         staging = _staging_name(target)
-        with _at_the_end(_remove_own, staging, target):
+        with at_the_end(_remove_own, staging, target):
             _create(staging, shown)
             yield staging
             _sync_tree(staging)
@@ -249,21 +247,6 @@ def _create(staging: Path, shown: str) -> None:
         ) from error
 
 
-@contextlib.contextmanager
-def _at_the_end(clean: Callable[..., None], *arguments: Path) -> Iterator[None]:
-    """Call `clean` when the block ends; twice, since a signal may stop the first call (a second one ends the process).
-
-    What is cleaned is known by its name before it is created: a signal may come between the creation and the next line.
-    """
-    try:
-        try:
-            yield
-        finally:
-            clean(*arguments)
-    finally:
-        clean(*arguments)
-
-
 def _remove_own(staging: Path, target: Path) -> None:
     """Remove what this run made: the unfinished folder or the replaced one; bring back one that was not replaced."""
     aside = _aside_name(staging, target)
@@ -271,8 +254,14 @@ def _remove_own(staging: Path, target: Path) -> None:
         with contextlib.suppress(OSError):
             os.rename(aside, target)
     else:
-        shutil.rmtree(aside, ignore_errors=True)
-    shutil.rmtree(staging, ignore_errors=True)
+        _remove_tree(aside)
+    _remove_tree(staging)
+
+
+def _remove_tree(folder: Path) -> None:
+    # `ignore_errors` lets a folder that does not close well pass.
+    with contextlib.suppress(OSError):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _clear_leftovers(target: Path) -> None:
@@ -281,7 +270,7 @@ def _clear_leftovers(target: Path) -> None:
         return
     pattern = re.compile(rf"\.{re.escape(target.name)}\.(tmp|old)-(\d{{1,10}})-([0-9a-f]{{8}})[0-9a-f]{{8}}")
     host = _owner().partition("-")[2]
-    _remove_free_lock(_lock_name(target))
+    remove_free_lock(lock_name(target))
     with contextlib.suppress(OSError):
         # `.old` sorts before `.tmp`, so nothing is removed before what was there is back.
         for name in sorted(os.listdir(target.parent)):
@@ -292,7 +281,7 @@ def _clear_leftovers(target: Path) -> None:
             if match[1] == "old" and not os.path.lexists(target):
                 os.rename(path, target)
             else:
-                shutil.rmtree(path, ignore_errors=True)
+                _remove_tree(path)
 
 
 def _is_alive(pid: int) -> bool:
@@ -303,82 +292,6 @@ def _is_alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-@contextlib.contextmanager
-def _replacing_alone(target: Path, shown: str) -> Iterator[None]:
-    """Hold `.OUT.lock`; raise OutputError if another run holds it."""
-    if sys.platform == "win32":
-        yield
-        return
-    path = _lock_name(target)
-    with _at_the_end(_remove_free_lock, path):
-        descriptor = _lock(path, shown)
-        try:
-            yield
-        finally:
-            os.close(descriptor)
-
-
-def _lock_name(target: Path) -> Path:
-    return target.with_name(f".{target.name}.lock")
-
-
-def _lock(path: Path, shown: str) -> int:
-    while True:
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            raise OutputError(
-                "the lock of the output cannot be opened",
-                where=shown,
-                lock=path.name,
-                found=_reason(error),
-                hint="check the permissions of the output's parent, or choose another folder",
-            ) from error
-        try:
-            if not _hold(descriptor):
-                raise OutputError(
-                    "another run is replacing this output", where=shown, lock=path.name, hint="wait for it to end"
-                )
-            if _is_open_as(path, descriptor):
-                return descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
-        # Whoever held it before has removed it meanwhile: a lock without a name keeps nobody out.
-        os.close(descriptor)
-
-
-def _hold(descriptor: int) -> bool:
-    """Take the lock on an open file; return False if somebody else has it."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        # Some network file systems have no flock; the renames keep OUT whole there too.
-        return True
-    return True
-
-
-def _is_open_as(path: Path, descriptor: int) -> bool:
-    found = os.fstat(descriptor)
-    return _identity(path) == (found.st_dev, found.st_ino)
-
-
-def _remove_free_lock(path: Path) -> None:
-    """Remove the lock if nobody holds it; a file with something in it is no lock of ours."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            found = os.fstat(descriptor)
-            ours = stat.S_ISREG(found.st_mode) and found.st_size == 0
-            # Removed while it is held: whoever opened it before must see that it is gone, and does (`_lock`).
-            if ours and _hold(descriptor) and _is_open_as(path, descriptor):
-                os.unlink(path)
-        finally:
-            os.close(descriptor)
 
 
 def _sync_tree(folder: Path) -> None:

@@ -1,8 +1,10 @@
 """Why a proof failed, as far as it can be told: by trying what commonly goes wrong, one step away from right.
 
-tensor      it is the variable without its operation, or another variable, or the variable rounded
-settings    the graph says another head count, activation or epsilon than config.json, and with it all fits
-model       every tensor is right, so the network that was run computes something else
+    tensor      it is the variable without its operation, or another variable, or the variable rounded
+    settings    the graph says another head count, activation or epsilon than config.json, and with it all fits
+    model       every tensor is right, so the network that was run computes something else
+
+Each that can be told is a sentence; where none can, the failed checks speak for themselves.
 """
 
 from __future__ import annotations
@@ -115,7 +117,7 @@ def _named(move: Move, other: Move | None, name: str) -> str:
 def _explain_untied(proof: Proof) -> list[str]:
     """Return a sentence on an output matrix that is stored and is not the one it should be tied to."""
     return [
-        f"{tensor} is stored and is not {source}, to which it is tied: the generator would score words by another matrix"
+        f"{tensor} is stored and is not {source}, to which it is tied: words would be scored by another matrix"
         for tensor, source in TIED.items()
         if tensor in proof.stored
     ]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
+from electra_convert.errors import EnvironmentFailure
 from electra_convert.options import Reader, StrPath
 
 if TYPE_CHECKING:
@@ -17,11 +18,20 @@ if TYPE_CHECKING:
 def opened(
     checkpoint: StrPath | Checkpoint, reader: Reader = "auto", *, data: Literal["required", "optional"] = "required"
 ) -> Iterator[Checkpoint]:
-    """Give an open checkpoint; one that was opened here is closed again."""
+    """Give an open checkpoint; one that was opened here is closed again.
+
+    Raises EnvironmentFailure for what the system refuses while the block runs and nobody nearer has found words for.
+    """
     if not isinstance(checkpoint, (str, os.PathLike)):
         yield checkpoint
         return
     from electra_convert.tf1.checkpoint import open_checkpoint
 
-    with open_checkpoint(checkpoint, reader=reader, data=data) as own:
-        yield own
+    try:
+        with open_checkpoint(checkpoint, reader=reader, data=data) as own:
+            yield own
+    except BrokenPipeError:  # nobody listens to the progress any more
+        raise
+    except OSError as error:
+        where = os.fspath(checkpoint) if error.filename is None else str(error.filename)
+        raise EnvironmentFailure("the system failed", where=where, found=error.strerror or str(error)) from error

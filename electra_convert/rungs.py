@@ -1,7 +1,7 @@
 """The rungs of the proof: what is compared with what, and how far apart it may be.
 
-    structure   exactly the tensors that the class wants, of one type, with the sizes that config.json says; settings that
-                the class computes; where the conversion left a record, the very files that were written
+    structure   exactly the tensors that the class wants, of one type; config.json has the sizes of the shapes, and
+                settings that the class computes; where there is a record, the files are those that were written
     bytes       each tensor is, bit for bit, the operation applied to the checksummed variable, rounded to its type
     float64     the included model in float64 against a reference in float64: the graph, or reference.py
     float32     the model as people run it against the float64 reference, within the noise that float32 itself has

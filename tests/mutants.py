@@ -163,7 +163,11 @@ def values_changed(moves: tuple[Move, ...]) -> Iterator[Mutant]:
         yield Mutant(f"negated {move.tensor}", _replace(move.tensor, np.negative), "bytes", move.tensor, unseen=unseen)
         for wild in (np.nan, np.inf):
             yield Mutant(
-                f"{wild} in {move.tensor}", _replace(move.tensor, _set_last, wild), "bytes", move.tensor, "NaN or infinite"
+                f"{wild} in {move.tensor}",
+                _replace(move.tensor, _set_last, wild),
+                "bytes",
+                move.tensor,
+                "NaN or infinite",
             )
         if move.tensor.endswith("_embeddings.weight"):
             for row in (0, -1):
@@ -175,7 +179,10 @@ def values_changed(moves: tuple[Move, ...]) -> Iterator[Mutant]:
                     f"first at [{row % move.tensor_shape[0]}, 0]",
                 )
             yield Mutant(
-                f"rows of {move.tensor} reversed", _replace(move.tensor, lambda value: value[::-1]), "bytes", move.tensor
+                f"rows of {move.tensor} reversed",
+                _replace(move.tensor, lambda value: value[::-1]),
+                "bytes",
+                move.tensor,
             )
             yield Mutant(
                 f"rows of {move.tensor} moved by one",
@@ -281,7 +288,9 @@ def added(moves: tuple[Move, ...]) -> Iterator[Mutant]:
         def untie(folder: Folder, matrix: str = matrix, source: str = source) -> None:
             folder.tensors[matrix] = folder.tensors[source] + np.float32(1e-3)
 
-        yield Mutant(f"an untied {matrix}", untie, "structure", f"unexpected {matrix}", f"{matrix} is stored and is not")
+        yield Mutant(
+            f"an untied {matrix}", untie, "structure", f"unexpected {matrix}", f"{matrix} is stored and is not"
+        )
 
     def misplace(folder: Folder) -> None:
         folder.tensors["electra.embeddings.position_ids"] = np.arange(1, 9, dtype=np.int64)[None]
@@ -394,7 +403,9 @@ def config_mutants(config: dict[str, Any], half: str) -> Iterator[Mutant]:
     yield _configured("pad_token_id", config["pad_token_id"] + 1, "files", CONFIG, unseen=NO_OUTPUT)
     for value in (config["vocab_size"], -1, "0", 0.5, True):
         yield _configured("pad_token_id", value, "structure", f"pad_token_id is {value!r}")
-    yield _configured("position_embedding_type", "relative_key", "structure", "position_embedding_type is 'relative_key'")
+    yield _configured(
+        "position_embedding_type", "relative_key", "structure", "position_embedding_type is 'relative_key'"
+    )
     yield _configured("is_decoder", True, "structure", "is_decoder is True")
     for key in ("dtype", "torch_dtype"):
         yield _configured(key, "bfloat16", "structure", f"{key} is 'bfloat16'")

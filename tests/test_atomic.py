@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from electra_convert import atomic
+from electra_convert import atomic, holding
 from electra_convert.atomic import check_target, refuse_overlap, staged_folder, write_failure
 from electra_convert.errors import OutputError, UsageError
 
@@ -342,7 +342,7 @@ class TestOverwritingInSteps:
     def test_a_lock_whose_file_was_removed_meanwhile_is_taken_again(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        flock, path, seen = atomic.fcntl.flock, tmp_path / ".out.lock", []
+        flock, path, seen = holding.fcntl.flock, tmp_path / ".out.lock", []
 
         def remove_first(descriptor: int, operation: int) -> None:
             flock(descriptor, operation)
@@ -350,7 +350,7 @@ class TestOverwritingInSteps:
             if len(seen) == 1:
                 path.unlink()
 
-        monkeypatch.setattr(atomic.fcntl, "flock", remove_first)
+        monkeypatch.setattr(holding.fcntl, "flock", remove_first)
         publish(tmp_path / "out", overwrite=True)
         assert len(seen) == 3  # the third time in order to remove it
 

@@ -15,7 +15,7 @@ import electra_convert
 PACKAGE = Path(electra_convert.__file__).parent
 
 LAYERS = (
-    ("errors", "wording", "notices", "progress", "atomic"),
+    ("errors", "wording", "notices", "progress", "holding", "atomic"),
     ("tf1",),
     ("hf",),
     ("electra",),

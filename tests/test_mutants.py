@@ -266,7 +266,9 @@ def test_the_forward_rungs_do_not_lean_on_the_bytes(
 ) -> None:
     """With the second rung taken out, and no record in the folder, the others say what they said with it."""
     name, half = THOROUGH[1]
-    whole = {mutant.name: verdict(name, half, mutant, tmp_path / "m") for mutant in subject(name, half).families[family]}
+    whole = {
+        mutant.name: verdict(name, half, mutant, tmp_path / "m") for mutant in subject(name, half).families[family]
+    }
     monkeypatch.setattr(Proof, "_bytes", lambda proof: None)
     for mutant in subject(name, half).families[family]:
         changed = mutant.of(subject(name, half).folder)
@@ -277,7 +279,7 @@ def test_the_forward_rungs_do_not_lean_on_the_bytes(
         assert alone.passed == bool(mutant.unseen)
         before = whole[mutant.name]
         assert isinstance(before, HalfParity)
-        assert [c for c in alone.failed] == [c for c in before.failed if rung_of(c) not in {"files", "bytes"}]
+        assert list(alone.failed) == [c for c in before.failed if rung_of(c) not in {"files", "bytes"}]
 
 
 # --- settings that no shape shows: the graph alone must see them ------------------------------------------------------

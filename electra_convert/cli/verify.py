@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
@@ -18,6 +19,9 @@ from electra_convert.notices import warning
 if TYPE_CHECKING:
     from electra_convert.parity import Parity
     from electra_convert.report.verdict import Run
+
+# What belongs to a checkpoint without being read here.
+BESIDE = ("checkpoint", "vocab.txt")
 
 NOT_EQUAL = 1  # the exit code of a verdict that is a no
 
@@ -90,7 +94,8 @@ def command(
     check_reports(reports, folder)
     try:
         with console.progress(quiet=quiet) as progress, opened(checkpoint, reader) as source:
-            check_reports(reports, folder, source.paths())
+            beside = [source.folder / name for name in BESIDE]
+            check_reports(reports, folder, [Path(checkpoint), *source.paths(), *beside])
             parity = verify(
                 source,
                 folder,

@@ -34,7 +34,7 @@ def read_file(path: str | os.PathLike[str], what: str, refusal: type[InputError]
                 raise refusal(
                     f"{what} is too large", where=shown, found=f"{found.st_size} bytes", expected=f"at most {LARGEST}"
                 )
-            return file.read(LARGEST)
+            return file.read(found.st_size)
     except FileNotFoundError as error:
         raise refusal(f"{what} is not there", where=shown) from error
     except IsADirectoryError as error:

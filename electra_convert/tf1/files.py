@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -58,7 +58,10 @@ class SourceHandle:
         self.size = self._state.st_size
 
     def _stat(self) -> os.stat_result:
-        state = os.fstat(self._descriptor)
+        try:
+            state = os.fstat(self._descriptor)
+        except OSError as error:
+            raise _cannot_read(self.shown, error) from error
         if not stat.S_ISREG(state.st_mode):
             raise _not_regular(self.shown, state.st_mode)
         return state
@@ -96,21 +99,30 @@ class SourceHandle:
 
     def check_unchanged(self) -> None:
         """Raise `CheckpointError` if the file is no longer the one that was opened, by size, time or inode."""
-        now = self._call(0, os.stat, self.path)
-        if _identity(now) != _identity(self._state) or _identity(self._stat()) != _identity(self._state):
+        try:
+            now = os.stat(self.path)
+            found = f"{now.st_size} bytes, modified at {now.st_mtime_ns} ns"
+            same = _identity(now) == _identity(self._state) == _identity(self._stat())
+        except FileNotFoundError:
+            found, same = "no such file any more", False
+        except OSError as error:
+            raise _cannot_read(self.shown, error) from error
+        if not same:
             raise CheckpointError(
                 "a file of the checkpoint changed during the run",
                 where=self.shown,
-                found=f"{now.st_size} bytes, modified at {now.st_mtime_ns} ns",
+                found=found,
                 expected=f"{self.size} bytes, modified at {self._state.st_mtime_ns} ns",
                 hint="wait until nothing writes the checkpoint, or convert a copy",
             )
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            # Nothing is lost when a file that was only read does not close well.
+            with suppress(OSError):
+                os.close(descriptor)
 
     def _call(self, offset: int, action: Callable[..., _Result], *arguments: Any) -> _Result:
         try:

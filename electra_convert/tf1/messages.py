@@ -246,8 +246,12 @@ def decode_saved_metadata(data: bytes) -> tuple[list[SavedTensor], Version]:
 
 def _decode_saved_tensor(data: bytes) -> SavedTensor:
     values: dict[str, Any] = decode(data, _SAVED_TENSOR)
-    shape, slices = decode_shape(values.get("shape", b"")), tuple(map(decode_slice, values.get("slices", [])))
-    return SavedTensor(values.get("name", b""), shape, values.get("dtype", 0), slices)
+    name = values.get("name", b"")
+    try:
+        shape, slices = decode_shape(values.get("shape", b"")), tuple(map(decode_slice, values.get("slices", [])))
+    except Malformed as error:
+        raise Malformed(f"{name.decode(errors='surrogateescape')}: {error}") from error
+    return SavedTensor(name, shape, values.get("dtype", 0), slices)
 
 
 def decode_saved_slice(data: bytes) -> SavedSlice:

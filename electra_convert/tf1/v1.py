@@ -221,7 +221,8 @@ class SavedSlices:
         with refusing("the metadata of a file is not usable", where):
             tensors, version = decode_saved_metadata(content)
             check_version(version)
-            for saved in tensors:
+        for saved in tensors:
+            with refusing("the type of a variable is not usable", where, variable=decode_name(saved.name, where)):
                 find_dtype(saved.dtype)
         self._producer = max(self._producer, version.producer)
         return tensors

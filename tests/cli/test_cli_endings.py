@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from cli_runs import cli_command, environment, run, run_cli, run_stub, stub_command
 
 from electra_convert import errors
+from electra_convert.notices import warning
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and pipes of POSIX")
 
@@ -46,6 +48,13 @@ def test_with_json_each_failure_is_one_document_on_stdout_and_words_on_stderr(bo
 def test_the_codes_of_our_own_errors_are_those_of_the_table():
     codes = {cls.exit_code for cls in vars(errors).values() if isinstance(cls, type) and hasattr(cls, "exit_code")}
     assert codes == {1, 2, 3, 4, 70}
+
+
+def test_the_warnings_of_a_strict_failure_survive_the_way_between_processes():
+    error = errors.StrictError("2 warnings", found="rule", hint="say --hidden-act")
+    error.notices = (warning("rule", "heads by rule"),)
+    copy = pickle.loads(pickle.dumps(error))
+    assert (copy.to_json(), copy.notices) == (error.to_json(), error.notices)
 
 
 def test_a_bug_shows_its_traceback_and_asks_for_a_report():

@@ -134,6 +134,20 @@ class TestRefusals:
         assert (done.returncode, done.stdout) == (2, "")
         assert contents(copy) == contents(google(CHECKPOINT))
 
+    def test_wrong_usage_is_no_case_of_a_report(self, good, tmp_path):
+        copy = tmp_path / "ckpt"
+        shutil.copytree(google(CHECKPOINT), copy)
+        reports = ("--html", str(copy / "model.ckpt-40.meta"), "--junit-xml", str(tmp_path / "a.xml"))
+        assert run_cli("verify", str(copy), str(good), *reports).returncode == 2
+        assert not (tmp_path / "a.xml").exists()
+
+    def test_a_report_over_an_archive_of_the_checkpoint_is_2(self, good, tmp_path):
+        archive = shutil.make_archive(str(tmp_path / "ckpt"), "zip", google(CHECKPOINT))
+        before = (tmp_path / "ckpt.zip").read_bytes()
+        done = run_cli("verify", archive, str(good), "--html", archive)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert (tmp_path / "ckpt.zip").read_bytes() == before
+
     def test_a_damaged_checkpoint_is_not_replaced_by_the_report_on_it(self, good, tmp_path):
         copy = tmp_path / "ckpt"
         shutil.copytree(google(CHECKPOINT), copy)

@@ -89,4 +89,5 @@ def test_only_nothing_or_an_older_report_may_be_replaced_unseen(tmp_path, conten
 
 
 def _full(self, data):
+    self.touch()
     raise OSError(28, "No space left on device")

@@ -1,0 +1,124 @@
+"""What a run holds and leaves as it was: a lock on a name, and cleaning that a signal cannot skip.
+
+The lock is an empty file, held with flock(2), so that it is free once its holder is dead, however it died. It is
+removed when nobody holds it. Windows has no flock: there the lock keeps nobody out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from electra_convert.errors import OutputError
+
+if sys.platform != "win32":
+    import fcntl
+
+
+@contextlib.contextmanager
+def at_the_end(clean: Callable[..., None], *arguments: Path) -> Iterator[None]:
+    """Call `clean` when the block ends; twice, since a signal may stop the first call (a second one ends the process).
+
+    What is cleaned is known by its name before it is created: a signal may come between the creation and the next line.
+    """
+    try:
+        try:
+            yield
+        finally:
+            clean(*arguments)
+    finally:
+        clean(*arguments)
+
+
+def lock_name(target: Path) -> Path:
+    """Return the lock of `target`, beside it."""
+    return target.with_name(f".{target.name}.lock")
+
+
+@contextlib.contextmanager
+def held_lock(path: Path, shown: str) -> Iterator[None]:
+    """Hold the lock at `path` while the block runs; raise OutputError if another run holds it."""
+    if sys.platform == "win32":
+        yield
+        return
+    with at_the_end(remove_free_lock, path):
+        try:
+            descriptor = _take(path)
+        except OSError as error:
+            raise OutputError(
+                "the lock of the output cannot be opened",
+                where=shown,
+                lock=path.name,
+                found=error.strerror or str(error),
+                hint="check the permissions of the output's parent, or choose another folder",
+            ) from error
+        if descriptor is None:
+            raise OutputError(
+                "another run is replacing this output", where=shown, lock=path.name, hint="wait for it to end"
+            )
+        try:
+            yield
+        finally:
+            _close(descriptor)
+
+
+def remove_free_lock(path: Path) -> None:
+    """Remove the lock if nobody holds it; a file with something in it is no lock of ours."""
+    if sys.platform == "win32":
+        return
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            found = os.fstat(descriptor)
+            ours = stat.S_ISREG(found.st_mode) and found.st_size == 0
+            # Removed while it is held: whoever opened it before must see that it is gone, and does (`_take`).
+            if ours and _hold(descriptor) and _is_open_as(path, descriptor):
+                os.unlink(path)
+        finally:
+            os.close(descriptor)
+
+
+def _take(path: Path) -> int | None:
+    """Return a descriptor that holds the lock; None if somebody else holds it."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        try:
+            if not _hold(descriptor):
+                _close(descriptor)
+                return None
+            if _is_open_as(path, descriptor):
+                return descriptor
+        except BaseException:
+            _close(descriptor)
+            raise
+        # Whoever held it before has removed it meanwhile: a lock without a name keeps nobody out.
+        _close(descriptor)
+
+
+def _hold(descriptor: int) -> bool:
+    """Take the lock on an open file; return False if somebody else has it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        # Some network file systems have no flock; publishing by renames keeps the output whole there too.
+        return True
+    return True
+
+
+def _is_open_as(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _close(descriptor: int) -> None:
+    # Nothing was written through it, so nothing can be lost.
+    with contextlib.suppress(OSError):
+        os.close(descriptor)

@@ -1,0 +1,246 @@
+"""One function for each parser: bytes go in, and nothing but our own errors may come out.
+
+Hypothesis drives them in every run, atheris in `fuzz.py`. Seeds are sound inputs, so that mutations reach behind the first
+check; what stands under a checksum is given to the parser with that made right.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from builders import encode_metadata, small_variables, whole, write_table, write_v1, write_v2
+from google_crc32c import value as crc32c
+from mutations import MAGIC, find_blocks, masked, take_all
+
+from electra_convert.electra.hparams import parse_hparams
+from electra_convert.electra.trained_graph import find_facts
+from electra_convert.errors import GraphError, InputError
+from electra_convert.hf.config import read_config
+from electra_convert.hf.files import read_json
+from electra_convert.hf.vocabulary import read_vocabulary
+from electra_convert.tf1.dtypes import DTYPES
+from electra_convert.tf1.graph import Graph, read_graph
+from electra_convert.tf1.state import read_state
+
+
+class Target(NamedTuple):
+    """A parser under test: what it is fed, and sound inputs to begin with."""
+
+    run: Callable[[bytes], object]
+    seeds: Callable[[], list[bytes]]
+
+
+@cache
+def folder() -> Path:
+    """Return a place for the files of a run, which goes with the process."""
+    holder = tempfile.TemporaryDirectory(prefix="electra-fuzz-")
+    _HOLDERS.append(holder)
+    return Path(holder.name)
+
+
+_HOLDERS: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def _file(name: str, data: bytes) -> Path:
+    path = folder() / name
+    path.write_bytes(data)
+    return path
+
+
+@cache
+def _small(kind: str) -> dict[str, bytes]:
+    place = folder() / kind
+    place.mkdir()
+    variables = dict(sorted(small_variables().items()))
+    write_v1(place / "x", variables, 256) if kind == "v1" else write_v2(place / "x", variables)
+    return {path.name: path.read_bytes() for path in place.iterdir()}
+
+
+def _repaired(data: bytes) -> bytes:
+    """Make a table of data: each block up to an end mark, with its checksum, then what lists them."""
+    blocks = data.split(b"\xfe\xfd\xfc") or [b""]
+    out, rows = b"", b""
+    for number, content in enumerate(blocks):
+        stored = content + b"\0"
+        row = _varint(len(out)) + _varint(len(content))
+        key = b"\xff" * (number + 1)
+        rows += b"\0" + _varint(len(key)) + _varint(len(row)) + key + row
+        out += stored + masked(crc32c(stored)).to_bytes(4, "little")
+    meta = b"\0\0\0\0\1\0\0\0\0"
+    listed = rows + b"\0\0\0\0\1\0\0\0\0"
+    places = _varint(len(out)) + _varint(8) + _varint(len(out) + 13) + _varint(len(listed) - 1)
+    for content in (meta, listed):
+        out += content + masked(crc32c(content)).to_bytes(4, "little")
+    return out + places.ljust(40, b"\0") + MAGIC
+
+
+def _varint(value: int) -> bytes:
+    out = b""
+    while value > 0x7F:
+        out, value = out + bytes([value & 0x7F | 0x80]), value >> 7
+    return out + bytes([value])
+
+
+def _contents(table: bytes) -> bytes:
+    """Return the data blocks of a table, as `_repaired` takes them."""
+    blocks = [table[begin : begin + size] for begin, size in find_blocks(table)]
+    return b"\xfe\xfd\xfc".join(blocks[:-2])
+
+
+def index_bytes(data: bytes) -> None:
+    files = {**_small("v2"), "x.index": data}
+    for name, content in files.items():
+        _file(name, content)
+    _read(folder() / "x")
+
+
+def index_blocks(data: bytes) -> None:
+    index_bytes(_repaired(data))
+
+
+def v1_bytes(data: bytes) -> None:
+    _read(_file("v1-file", data))
+
+
+def v1_blocks(data: bytes) -> None:
+    v1_bytes(_repaired(data))
+
+
+def _read(path: Path) -> None:
+    try:
+        take_all(path)
+    except InputError:
+        return
+
+
+def graph(data: bytes) -> None:
+    try:
+        found = read_graph(_file("x.meta", data))
+        find_facts(found, _shapes(found))
+    except GraphError:
+        return
+
+
+def _shapes(found: Graph) -> dict[str, tuple[int, ...]]:
+    """Return shapes that a checkpoint could have, so that the graph is not put aside for its shapes."""
+    return {name: tuple(max(size, 1) for size in shape) for name, shape in found.variables.items() if shape is not None}
+
+
+def state(data: bytes) -> None:
+    try:
+        read_state(data, "checkpoint")
+    except InputError:
+        return
+
+
+def archive(data: bytes) -> None:
+    from electra_convert.tf1.sources import find_source
+
+    try:
+        find_source(_file("x.archive", data)).close()
+    except InputError:
+        return
+
+
+def hparams(data: bytes) -> None:
+    try:
+        parse_hparams(read_json(_file("hparams.json", data), "the hparams", InputError), "hparams.json")
+    except InputError:
+        return
+
+
+def config(data: bytes) -> None:
+    try:
+        read_config(_file("config.json", data))
+    except InputError:
+        return
+
+
+def vocabulary(data: bytes) -> None:
+    from electra_convert.hf.casing import find_casing
+
+    try:
+        found = read_vocabulary(_file("vocab.txt", data))
+        find_casing(found.tokens, lower_case_flag=None, strip_accents_flag=None, lower_case_hparam=None)
+    except InputError:
+        return
+
+
+# --- seeds ------------------------------------------------------------------------------------------------------------
+
+
+def _metadata() -> bytes:
+    entries = {b"": encode_metadata([("a", DTYPES[1], (4,), [whole((4,))])])}
+    return write_table(folder() / "seed", sorted(entries.items())).read_bytes()
+
+
+def _graphs() -> list[bytes]:
+    import lzma
+
+    root = Path(__file__).parents[2] / "fixtures" / "graphs"
+    return [small_graph(), *(lzma.decompress(path.read_bytes()) for path in sorted(root.glob("eval*.xz")))][:2]
+
+
+def small_graph() -> bytes:
+    """A graph of three nodes: a variable with a shape, a constant, and an op on both."""
+
+    def field(number: int, content: bytes) -> bytes:
+        return _varint(number << 3 | 2) + _varint(len(content)) + content
+
+    def node(name: bytes, op: bytes, *inputs: bytes, **attributes: bytes) -> bytes:
+        rows = [field(5, field(1, key.encode()) + field(2, value)) for key, value in attributes.items()]
+        return field(1, field(1, name) + field(2, op) + b"".join(field(3, tensor) for tensor in inputs) + b"".join(rows))
+
+    shape = field(2, b"\x08\4") + field(2, b"\x08\2")
+    constant = b"\x08\1" + field(2, b"") + field(5, b"\0\0\x80\x3f")
+    nodes = [
+        node(b"electra/embeddings/word_embeddings", b"VariableV2", shape=field(7, shape), dtype=b"\x30\1"),
+        node(b"one", b"Const", value=field(8, constant), dtype=b"\x30\1"),
+        node(b"electra/mul", b"Mul", b"electra/embeddings/word_embeddings", b"one:0"),
+    ]
+    return field(1, field(5, b"1.15.5") + b"\x38\1") + field(2, b"".join(nodes))
+
+
+def _archives() -> list[bytes]:
+    out = []
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as zipped:
+        for name, content in _small("v2").items():
+            zipped.writestr(f"model/{name}", content)
+    out.append(packed.getvalue())
+    for mode in ("w", "w:gz", "w:xz", "w:bz2"):
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode=mode) as tar:  # type: ignore[call-overload]
+            for name, content in _small("v2").items():
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+        out.append(packed.getvalue())
+    return out
+
+
+HPARAMS = {"model_size": "small", "model_hparam_overrides": {"num_attention_heads": 4}, "generator_layers": 0.5,
+           "max_seq_length": 128, "do_lower_case": True, "electra_objective": True, "vocab_size": 30522}  # fmt: skip
+TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "##b", "ä"]
+
+TARGETS: dict[str, Target] = {
+    "index_bytes": Target(index_bytes, lambda: [_small("v2")["x.index"]]),
+    "index_blocks": Target(index_blocks, lambda: [_contents(_small("v2")["x.index"])]),
+    "v1_bytes": Target(v1_bytes, lambda: [_small("v1")["x"]]),
+    "v1_blocks": Target(v1_blocks, lambda: [_contents(_small("v1")["x"]), _contents(_metadata())]),
+    "graph": Target(graph, _graphs),
+    "state": Target(state, lambda: [b'model_checkpoint_path: "model.ckpt-40"\nall_model_checkpoint_paths: "\\303\\xa4"\n',
+                                    b"all_model_checkpoint_timestamps: [1, 2.5e3]  # c\n"]),
+    "archive": Target(archive, _archives),
+    "hparams": Target(hparams, lambda: [json.dumps(HPARAMS).encode()]),
+    "config": Target(config, lambda: [b'{"model_type": "electra", "hidden_size": 8, "hidden_act": "gelu", "layer_norm_eps": 1e-12}']),
+    "vocabulary": Target(vocabulary, lambda: ["\n".join(TOKENS).encode()]),
+}  # fmt: skip
