@@ -26,6 +26,7 @@ def load(folder: Path, half: HalfName) -> tuple[Any, dict[str, list[str]]]:
     import torch
 
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     cls = getattr(transformers, ARCHITECTURE[half])
     # `dtype` is called torch_dtype before 4.56.
     model, info = cls.from_pretrained(folder, torch_dtype=torch.float32, output_loading_info=True)

@@ -23,6 +23,7 @@ KEY_BIAS = "a key bias adds the same to all scores of a query, which softmax doe
 NO_OUTPUT = "no output depends on it"
 NEVER_READ = "no input of the battery reads this row"
 SAME_FUNCTION = "the network computes the same function in another way"
+TOLD_THE_SAME = "reference.py takes it from config.json, and no graph contradicts"
 ROUNDED_EXPORT = "it is a right export in 16 bits"
 
 
@@ -384,20 +385,23 @@ SIZES = (
 )
 
 
-def config_mutants(config: dict[str, Any], half: str) -> Iterator[Mutant]:
-    """Yield every field of config.json changed, one by one."""
+def config_mutants(config: dict[str, Any], half: str, graph: bool) -> Iterator[Mutant]:
+    """Yield every field of config.json changed, one by one; `graph`: whether the original graph can contradict."""
     for name in SIZES:
         for value in {config[name] + 1, config[name] * 2, 10**9}:
             yield _configured(name, value, "structure", f"{name} is {value}, not {config[name]}")
     heads, hidden = config["num_attention_heads"], config["hidden_size"]
     for value in {heads * 2, heads // 2, hidden} - {0, heads}:
-        yield _configured("num_attention_heads", value, "float64", "layer 0")
+        yield _decided("num_attention_heads", value, "layer 0", graph)
     yield _configured("num_attention_heads", hidden + 1, "structure", f"{hidden + 1} attention heads do not divide")
-    for value in {"gelu", "gelu_new", "relu", "tanh", "linear"} - {config["hidden_act"]}:
-        yield _configured("hidden_act", value, "float64", "layer 0")
+    for value in {"gelu", "relu", "tanh", "linear"} - {config["hidden_act"]}:
+        yield _decided("hidden_act", value, "layer 0", graph)
+    yield _configured(
+        "hidden_act", "gelu_new", *(("float64", "layer 0") if graph else ("files", "hidden_act is 'gelu_new'"))
+    )
     yield _configured("hidden_act", "silu", "structure", "hidden_act is 'silu'")
     for value in (1e-5, 1e-6, 1e-7, 0.1):
-        yield _configured("layer_norm_eps", value, "float64", "embeddings")
+        yield _decided("layer_norm_eps", value, "embeddings", graph)
     for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range"):
         yield _configured(name, 0.37, "files", f"{name} is 0.37", unseen=NO_OUTPUT)
     yield _configured("pad_token_id", config["pad_token_id"] + 1, "files", CONFIG, unseen=NO_OUTPUT)
@@ -424,6 +428,13 @@ def config_mutants(config: dict[str, Any], half: str) -> Iterator[Mutant]:
         yield _configured(name, 2.5, "refused", name)
     yield _configured("hidden_act", 5, "refused", "hidden_act")
     yield _configured("layer_norm_eps", -1.0, "refused", "layer_norm_eps")
+
+
+def _decided(name: str, value: object, state: str, graph: bool) -> Mutant:
+    """Return a fault in what no shape shows; without a graph nothing but the record contradicts it."""
+    if graph:
+        return _configured(name, value, "float64", state)
+    return _configured(name, value, "files", f"{name} is {value!r}", TOLD_THE_SAME)
 
 
 def file_mutants() -> Iterator[Mutant]:

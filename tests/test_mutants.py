@@ -51,10 +51,14 @@ FAMILIES = (
     "file_mutants",
 )
 
-# One head and six, projected and not, embeddings of the other tower and its own, with the original graph and without.
+# One head and six, projected and not, embeddings of the other tower and its own; the last without the original graph.
 THOROUGH = (("default_small", "discriminator"), ("odd_heads", "discriminator"), ("untied_embeddings", "generator"))
-BRIEF = (("default_small", "generator"), ("base_like", "discriminator"))
-IN_BRIEF = ("flipped", "layers_mixed", "never_read")
+BRIEF = (("default_small", "generator"), ("base_like", "discriminator"), ("v1_format", "discriminator"))
+IN_BRIEF = {
+    "default_small": {"flipped", "layers_mixed"},
+    "base_like": {"flipped", "layers_mixed"},
+    "v1_format": {"config_mutants"},
+}
 
 
 def cases() -> list[Any]:
@@ -62,7 +66,7 @@ def cases() -> list[Any]:
     listed: list[Any] = [(*subject, family) for subject in THOROUGH for family in FAMILIES]
     for subject in BRIEF:
         for family in FAMILIES:
-            marks = [] if family in IN_BRIEF else [pytest.mark.sweep]
+            marks = [] if family in IN_BRIEF[subject[0]] else [pytest.mark.sweep]
             listed.append(pytest.param(*subject, family, marks=marks))
     return listed
 
@@ -97,7 +101,7 @@ def subject(name: str, half: HalfName) -> Subject:
         ),
         "from_elsewhere": list(mutants.from_elsewhere(own.moves, elsewhere(source, examination, half))),
         "never_read": list(mutants.never_read(own.moves, unread_words(own.letters) if half == "discriminator" else [])),
-        "config_mutants": list(mutants.config_mutants(folder.config, half)),
+        "config_mutants": list(mutants.config_mutants(folder.config, half, examination.graph is not None)),
         "file_mutants": list(mutants.file_mutants()),
     }
     return Subject(half, source, examination, folder, families)

@@ -27,7 +27,7 @@ torch = pytest.importorskip("torch")
 HALVES: tuple[HalfName, HalfName] = ("discriminator", "generator")
 FILES = "files"
 
-# Small, and quick to verify: no graph beside it in fixtures/. Its generator has an embedding table of its own.
+# Small, and quick to verify. Its generator has an embedding table of its own.
 PLAIN = "untied_embeddings"
 
 # Without a `.meta` nothing but hparams tells what these do.

@@ -205,7 +205,8 @@ class _NewFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._refusals():
+        # What made the block fail says more than a close that fails after it.
+        with self._refusals() if error is None else contextlib.suppress(OSError):
             self._file.close()
 
     def write(self, piece: Array) -> None:

@@ -216,6 +216,8 @@ def _judge_stopped(
     scene: Scene, before: str, name: str, status: int, stdout: str, stderr: str, sure: bool = False
 ) -> str:
     stopped = 128 + STOPPING[name]
+    if (status, stderr, sure) == (-STOPPING[name], "", False):  # before our own handling was in place
+        return scene.judge(before, new=None)
     if status not in ({stopped} if sure else {0, stopped}) or "Traceback" in stderr or "Exception ignored" in stderr:
         return f"crashed: {status} {stderr}"
     if status == stopped and not stderr.endswith(STOPPED):
@@ -387,7 +389,7 @@ def _rewrite(path: Path) -> None:
     data = bytearray(path.read_bytes())
     for at in range(0, len(data), 50):
         data[at] ^= 0x40
-    with open(path, "r+b") as file:
+    with open(path, "r+b", buffering=0) as file:
         file.write(data)
 
 
@@ -482,3 +484,168 @@ def _judge_two(scene: Scene, before: str, ended: list[tuple[int, str, str]]) -> 
     if won is None or statuses[won] != 0:
         return f"ended with {statuses}, OUT is {scene.state()}"
     return "new"
+
+
+Making = Callable[[Scene], "tuple[Path, Path]"]
+
+
+def _linked_room(scene: Scene) -> Path:
+    link = scene.base / "link"
+    link.unlink(missing_ok=True)
+    link.symlink_to(scene.checkpoint, target_is_directory=True)
+    return link
+
+
+def _file(scene: Scene) -> tuple[Path, Path]:
+    scene.out.write_text("mine")
+    return scene.checkpoint, scene.out
+
+
+def _link(target: str) -> Making:
+    def make(scene: Scene) -> tuple[Path, Path]:
+        scene.out.symlink_to(scene.base / target)
+        return scene.checkpoint, scene.out
+
+    return make
+
+
+def _checkpoint_in_out(scene: Scene) -> tuple[Path, Path]:
+    shutil.copytree(scene.checkpoint, scene.out / "ckpt")
+    return scene.out / "ckpt", scene.out
+
+
+def _checkpoint_linked_into_out(scene: Scene) -> tuple[Path, Path]:
+    scene.out.mkdir()
+    for path in scene.checkpoint.iterdir():
+        (scene.out / path.name).symlink_to(path)
+    return scene.out / "model.ckpt-7", scene.out
+
+
+def _data_file_of(ending: str) -> Making:
+    return lambda scene: (scene.checkpoint, scene.checkpoint / f"model.ckpt-7.{ending}")
+
+
+def _hard_link(scene: Scene) -> tuple[Path, Path]:
+    os.link(scene.checkpoint / "model.ckpt-7.index", scene.out)
+    return scene.checkpoint, scene.out
+
+
+# What stands at OUT, or where OUT stands; and how a run must end.
+PLACES: dict[str, tuple[int, Making]] = {
+    "a file": (4, _file),
+    "a link to a folder": (4, _link("old")),
+    "a link to nothing": (4, _link("nowhere")),
+    "a link to a file": (4, _link("ckpt/vocab.txt")),
+    "a folder whose parent is missing": (4, lambda scene: (scene.checkpoint, scene.room / "no" / "out")),
+    "a folder below a file": (4, lambda scene: (scene.checkpoint, scene.room / ".outlier.lock" / "out")),
+    "a name of 300 letters": (4, lambda scene: (scene.checkpoint, scene.room / ("o" * 300))),
+    "the checkpoint's folder": (2, lambda scene: (scene.checkpoint, scene.checkpoint)),
+    "the checkpoint's folder, a prefix given": (2, lambda scene: (scene.checkpoint / "model.ckpt-7", scene.checkpoint)),
+    "the checkpoint's folder through a link": (2, lambda scene: (_linked_room(scene), scene.checkpoint)),
+    "a link to the checkpoint's folder": (2, lambda scene: (scene.checkpoint, _linked_room(scene))),
+    "inside the checkpoint's folder": (2, lambda scene: (scene.checkpoint, scene.checkpoint / "out")),
+    "inside through a link": (2, lambda scene: (scene.checkpoint, _linked_room(scene) / "out")),
+    "inside by ..": (2, lambda scene: (scene.checkpoint, scene.room / ".." / "ckpt" / "out")),
+    "around the checkpoint": (2, _checkpoint_in_out),
+    "around links to the checkpoint's files": (2, _checkpoint_linked_into_out),
+    "around everything": (2, lambda scene: (scene.checkpoint, scene.base)),
+    "the checkpoint's index": (2, _data_file_of("index")),
+    "the checkpoint's data": (2, _data_file_of("data-00000-of-00001")),
+    "a hard link to the checkpoint's index": (2, _hard_link),
+}
+
+
+def odd_places(scene: Scene) -> Tally:
+    """Let OUT be what it must not be; nothing changes anywhere."""
+    tally = Tally("OUT a file, a link, misplaced, or the checkpoint itself")
+    for name, (code, make) in PLACES.items():
+        for overwrite in (False, True):
+            scene.reset("absent")
+            checkpoint, out = make(scene)
+            before = _everything(scene.base)
+            try:
+                convert(checkpoint, out, verify=False, overwrite=overwrite)
+                outcome = "the run claims success"
+            except ElectraConvertError as error:
+                outcome = "kept" if error.exit_code == code else f"exit code {error.exit_code}: {error}"
+            except (Exception, KeyboardInterrupt) as error:
+                outcome = f"crashed: {error!r}"
+            if _everything(scene.base) != before:
+                outcome = "something changed"
+            tally.add(outcome, f"OUT is {name}, {overwrite=}")
+    return tally
+
+
+def unwritable_places(scene: Scene) -> Tally:
+    """Let OUT be a mount point, or stand on a file system that is mounted read-only."""
+    tally = Tally("OUT a mount point, or on a read-only file system")
+    for overwrite in (False, True):
+        scene.reset("old")
+        with small_disk(scene.out):
+            tally.add(_refused_with_4(scene.checkpoint, scene.out, overwrite), "mount point")
+            subprocess.run(["mount", "-o", "remount,ro", str(scene.out)], check=True)
+            tally.add(_refused_with_4(scene.checkpoint, scene.out / "out", overwrite), "read-only")
+        if scene.litter() or scene.state() != "old":
+            tally.wrong.append(f"left {scene.litter()}")
+    return tally
+
+
+def _refused_with_4(checkpoint: Path, out: Path, overwrite: bool) -> str:
+    try:
+        convert(checkpoint, out, verify=False, overwrite=overwrite)
+    except ElectraConvertError as error:
+        return "kept" if error.exit_code == 4 else f"exit code {error.exit_code}: {error}"
+    return "the run claims success"
+
+
+def _everything(folder: Path) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for path in sorted(folder.rglob("*")):
+        state = path.lstat()
+        content = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else None
+        found[str(path)] = (state.st_mode, state.st_ino, content)
+    return found
+
+
+def closed_pipes(scene: Scene, more: Iterable[Sequence[str]] = ((), ("-v",), ("--json",))) -> Tally:
+    """Let whoever reads stdout go before the run has ended; and let stdout be full."""
+    tally = Tally("stdout closed or full")
+    for before in BEFORE:
+        for words in more:
+            for what, code in (("closed", 141), ("full", 4)):
+                scene.reset(before)
+                command = [sys.executable, "-m", "electra_convert", *map(str, words_of(scene, before, *words))]
+                with _deaf_stdout(what) as stdout:
+                    done = subprocess.run(command, env=ENVIRONMENT, stdout=stdout, stderr=subprocess.PIPE, text=True)
+                crashed = done.returncode != code or "Traceback" in done.stderr or "Exception ignored" in done.stderr
+                outcome = f"crashed: {done.returncode} {done.stderr}" if crashed else scene.judge(before, new=True)
+                tally.add(outcome, f"{before}, {what}, {words}")
+    return tally
+
+
+@contextmanager
+def _deaf_stdout(what: str) -> Iterator[int]:
+    reader, writer = (-1, os.open("/dev/full", os.O_WRONLY)) if what == "full" else os.pipe()
+    if reader >= 0:
+        os.close(reader)
+    try:
+        yield writer
+    finally:
+        os.close(writer)
+
+
+def short_of_memory(scene: Scene, forker: Forker, kilobytes: Iterable[int]) -> Tally:
+    """Allow a run that much address space (RLIMIT_AS) above what it has when it starts."""
+    tally = Tally("memory limit")
+    for spare in kilobytes:
+        for before in BEFORE:
+            scene.reset(before)
+            limiting = (
+                "import resource; pages = int(open('/proc/self/statm').read().split()[0]);"
+                f"resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + {spare} * 1024,) * 2)"
+            )
+            status, _, stderr = forker.run(*words_of(scene, before), before=limiting)
+            told = status == 0 or "error: not enough memory" in stderr
+            crashed = status not in {0, 4} or "Traceback" in stderr or not told
+            tally.add(f"crashed: {status} {stderr}" if crashed else scene.judge(before, new=status == 0), f"{spare} kB")
+    return tally

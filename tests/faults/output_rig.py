@@ -195,6 +195,8 @@ class Forker:
     def start(self, *words: object, before: str = "") -> int:
         """Start a run, with a program that it runs before; return its process id."""
         stdout, stderr = map(str, self._files)
+        for path in self._files:
+            path.write_text("")
         order = {"words": [str(word) for word in words], "before": before, "stdout": stdout, "stderr": stderr}
         assert self._process.stdin
         assert self._process.stdout
