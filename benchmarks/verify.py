@@ -50,13 +50,14 @@ from electra_convert import verify
 last = ["open", time.perf_counter()]
 def progress(done, total, what):
     seen.append((last[0], time.perf_counter() - last[1]))
-    last[:] = what, time.perf_counter()
+    last[:] = what.split(": ")[-1], time.perf_counter()
 parity = verify(sys.argv[1], sys.argv[2], progress=progress)
 print(json.dumps({"stages": seen, "passed": parity.passed, "summary": parity.summary()}))
 """
 
 
 def write_checkpoint(prefix: Path) -> None:
+    """Write a checkpoint of the discriminator alone, as a run with `uniform_generator` leaves one."""
     from electra_convert.tf1.write import BundleWriter
 
     generator = np.random.default_rng(0)
@@ -77,10 +78,12 @@ def draw(move: Move, generator: np.random.Generator) -> np.ndarray[Any, Any]:
 
 
 def write_graph(path: Path, length: int) -> None:
-    """Write the graph of `modeling.py` and the discriminator's head, for inputs of [BATCH, length]."""
+    """Write the graph of Google's `modeling.py` with the discriminator's head, for inputs of [BATCH, length]."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow
 
     tf = tensorflow.compat.v1
+    tf.logging.set_verbosity(tf.logging.ERROR)
     tf.disable_resource_variables()
     width, heads = BASE.hidden_size, BASE.num_attention_heads
 

@@ -45,9 +45,10 @@ def held_lock(path: Path, shown: str) -> Iterator[None]:
     if sys.platform == "win32":
         yield
         return
-    with at_the_end(remove_free_lock, path):
+    lock = _Lock(path)
+    with at_the_end(lock.release):
         try:
-            descriptor = _take(path)
+            taken = lock.take()
         except OSError as error:
             raise OutputError(
                 "the lock of the output cannot be opened",
@@ -56,14 +57,11 @@ def held_lock(path: Path, shown: str) -> Iterator[None]:
                 found=error.strerror or str(error),
                 hint="check the permissions of the output's parent, or choose another folder",
             ) from error
-        if descriptor is None:
+        if not taken:
             raise OutputError(
                 "another run is replacing this output", where=shown, lock=path.name, hint="wait for it to end"
             )
-        try:
-            yield
-        finally:
-            _close(descriptor)
+        yield
 
 
 def remove_free_lock(path: Path) -> None:
@@ -75,28 +73,42 @@ def remove_free_lock(path: Path) -> None:
         try:
             found = os.fstat(descriptor)
             ours = stat.S_ISREG(found.st_mode) and found.st_size == 0
-            # Removed while it is held: whoever opened it before must see that it is gone, and does (`_take`).
+            # Removed while it is held: whoever opened it before must see that it is gone, and does (`take`).
             if ours and _hold(descriptor) and _is_open_as(path, descriptor):
                 os.unlink(path)
         finally:
             os.close(descriptor)
 
 
-def _take(path: Path) -> int | None:
-    """Return a descriptor that holds the lock; None if somebody else holds it."""
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-        try:
-            if not _hold(descriptor):
-                _close(descriptor)
-                return None
-            if _is_open_as(path, descriptor):
-                return descriptor
-        except BaseException:
-            _close(descriptor)
-            raise
-        # Whoever held it before has removed it meanwhile: a lock without a name keeps nobody out.
-        _close(descriptor)
+class _Lock:
+    """A lock that may be held; it knows its descriptor from the moment there is one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = -1
+
+    def take(self) -> bool:
+        """Take the lock; return False if somebody else holds it."""
+        while True:
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+            if not _hold(self._descriptor):
+                return False
+            if _is_open_as(self._path, self._descriptor):
+                return True
+            # Whoever held it before has removed it meanwhile: a lock without a name keeps nobody out.
+            self._close()
+
+    def release(self) -> None:
+        """Let the lock go, and remove it unless somebody else has taken it."""
+        self._close()
+        remove_free_lock(self._path)
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            # Nothing was written through it, so nothing can be lost.
+            with contextlib.suppress(OSError):
+                os.close(self._descriptor)
+            self._descriptor = -1
 
 
 def _hold(descriptor: int) -> bool:
@@ -116,9 +128,3 @@ def _is_open_as(path: Path, descriptor: int) -> bool:
         return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(descriptor))
     except FileNotFoundError:
         return False
-
-
-def _close(descriptor: int) -> None:
-    # Nothing was written through it, so nothing can be lost.
-    with contextlib.suppress(OSError):
-        os.close(descriptor)

@@ -31,7 +31,11 @@ HALF_OF: dict[str, HalfName] = {architecture: half for half, architecture in ARC
 
 @dataclass(frozen=True, slots=True)
 class HalfParity:
-    """The verdict on one folder: every check, what stood as reference, what could not be proven, and why it failed."""
+    """The verdict on one folder: every check, what stood as reference, what could not be proven, and why it failed.
+
+    `rounding` is how far rounding the weights to the folder's type moved an output at most, as a share of its scale;
+    None where nothing was rounded, or no reference was run.
+    """
 
     half: HalfName
     folder: str
@@ -40,6 +44,7 @@ class HalfParity:
     checks: tuple[Check, ...]
     unproven: tuple[str, ...]
     explanations: tuple[str, ...]
+    rounding: float | None = None
 
     @property
     def passed(self) -> bool:
@@ -71,6 +76,7 @@ class HalfParity:
             "checks": [check.to_json() for check in self.checks],
             "unproven": list(self.unproven),
             "explanations": list(self.explanations),
+            "rounding": self.rounding,
         }
 
 
@@ -194,6 +200,8 @@ def prove(
     progress: Progress = no_progress,
 ) -> HalfParity:
     """Return the verdict on one half's folder; with `bytes_compared` the second rung was climbed before."""
+    import numpy as np
+
     from electra_convert.proof import Proof
 
     proof = Proof(source, examination, half, folder, reference, seed, bytes_compared)
@@ -201,7 +209,9 @@ def prove(
         steps = proof.steps(with_transformers)
         for number, (what, step) in enumerate(steps):
             progress(number, len(steps), f"{VERIFYING}{what}")
-            step()
+            # What is not finite is told by the checks.
+            with np.errstate(all="ignore"):
+                step()
         progress(len(steps), len(steps), f"{VERIFYING}done")
         return HalfParity(
             half=half,
@@ -211,6 +221,7 @@ def prove(
             checks=tuple(proof.checks),
             unproven=tuple(proof.unproven),
             explanations=tuple(proof.explain()),
+            rounding=proof.rounding,
         )
     finally:
         proof.close()

@@ -25,6 +25,7 @@ from electra_convert.hf.config import FIELDS, read_config
 from electra_convert.hf.folder import CONFIG
 from electra_convert.rungs import (
     Check,
+    can_hold,
     compare_float32,
     compare_float64,
     compare_record,
@@ -32,6 +33,7 @@ from electra_convert.rungs import (
     compare_sizes,
     compare_structure,
     compare_types,
+    largest_share,
 )
 from electra_convert.stored import StoredTensors
 from electra_convert.streaming import numpy_dtype
@@ -75,6 +77,7 @@ class Proof:
         self.unproven: list[str] = []
         self.differing: list[str] = []
         self.graph_outputs: list[Outputs] = []
+        self.rounding: float | None = None
         self._variables: dict[str, Array] = {}
         self._dtypes = {move.variable: self.stored.dtypes.get(move.tensor) for move in self.moves}
 
@@ -281,6 +284,14 @@ class Proof:
             self.unproven.append("inputs longer than the graph's row were compared with nothing but bytes")
         self._measured  # noqa: B018 - computed here, used by the next steps
         self._variables.clear()
+        if self.in_numpy and self._narrowed():
+            exact = numpy_reference.run(self.network, self.source.read, self.battery)
+            self.rounding = largest_share(self._truth[: len(self.battery)], exact, self.battery)
+
+    def _narrowed(self) -> bool:
+        """Return whether the folder's type holds less than the checkpoint's."""
+        types = {(self._dtypes[move.variable], self.source.variables[move.variable].dtype.name) for move in self.moves}
+        return any(stored is not None and not can_hold(stored, original) for stored, original in types)
 
     def _float64(self) -> None:
         if not self.references:

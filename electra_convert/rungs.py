@@ -107,6 +107,18 @@ def compare_float32(
     return checks
 
 
+def largest_share(ours: Sequence[Outputs], reference: Sequence[Outputs], batches: Sequence[Batch]) -> float | None:
+    """Return the largest difference of a hidden state or logit as a share of its kind's scale; None if all are NaN."""
+    checks = compare_float64(ours, reference, batches, "")
+    shares = [check.found / check.scale for check in checks if isinstance(check.found, float) and check.scale]
+    return max(shares, default=None)
+
+
+def can_hold(wide: object, narrow: str) -> bool:
+    """Return whether a type holds every value of another."""
+    return wide == narrow or (wide in FLOATS and narrow in FLOATS and FLOATS[str(wide)] > FLOATS[narrow])
+
+
 def _by_name(
     ours: Sequence[Outputs], reference: Sequence[Outputs], batches: Sequence[Batch]
 ) -> Iterator[tuple[str, list[tuple[Array, Array, Batch]]]]:
@@ -217,7 +229,7 @@ def compare_settings(
             faults.append(f"tie_word_embeddings is false: transformers would make up {matrix}, which is not stored")
     for key in ("dtype", "torch_dtype"):
         told = document.get(key)
-        narrowed = sorted({dtype for dtype in dtypes.values() if not _can_hold(told, dtype)})
+        narrowed = sorted({dtype for dtype in dtypes.values() if not can_hold(told, dtype)})
         if told is not None and narrowed:
             faults.append(f"{key} is {told!r}: transformers would round tensors of {', '.join(narrowed)}")
     found = f"{len(faults)} wrong" if faults else "right"
@@ -256,11 +268,6 @@ def compare_record(folder: Path, document: Mapping[str, Any]) -> list[Check]:
             faults.append(f"{field} is {document.get(field)!r} in {CONFIG}, recorded {value!r}")
     told = f"{len(files) - wrong} of {len(files)}"
     return [Check("structure", "files", not faults, told, "all", RECORD, reason=_listed(faults))]
-
-
-def _can_hold(wide: object, narrow: str) -> bool:
-    """Return whether a type holds every value of another."""
-    return wide == narrow or (wide in FLOATS and narrow in FLOATS and FLOATS[str(wide)] > FLOATS[narrow])
 
 
 def _listed(faults: Sequence[str]) -> str:

@@ -23,7 +23,8 @@ BYTES = "Every tensor was read back from the file and equals, bit for bit, the v
 class Verification:
     """How far a half was proven: `proven` by forward passes, `bytes` read back and compared, `none` (dry run).
 
-    `figures` has the largest difference of each rung as a share of its tensor's scale, rounded up to a power of ten.
+    `figures` has the largest difference of each rung as a share of its tensor's scale, rounded up to a power of ten;
+    `rounding` among them is how far a narrower export type moved the outputs.
     """
 
     state: Literal["proven", "bytes", "none"]
@@ -56,6 +57,9 @@ def verification_of(parity: HalfParity | None, seed: int = 0) -> Verification:
         f"within {figures['float64']:g} of their scale; in float32 within {figures['float32']:g}, which is float32's "
         "own noise."
     )
+    if parity.rounding is not None:
+        figures["rounding"] = power_of_ten(parity.rounding)
+        text += f" Rounding the weights to {parity.dtype} moved them by up to {figures['rounding']:g} of their scale."
     unproven = "".join(f" Not proven: {gap}." for gap in parity.unproven)
     return Verification("proven", text + unproven, parity.references, figures, parity.unproven, seed)
 

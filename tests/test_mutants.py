@@ -52,9 +52,15 @@ FAMILIES = (
 )
 
 # One head and six, projected and not, embeddings of the other tower and its own; the last without the original graph.
-THOROUGH = (("default_small", "discriminator"), ("odd_heads", "discriminator"), ("untied_embeddings", "generator"))
-BRIEF = (("default_small", "generator"), ("base_like", "discriminator"), ("v1_format", "discriminator"))
+THOROUGH = (("default_small", "discriminator"), ("odd_heads", "discriminator"))
+BRIEF = (
+    ("untied_embeddings", "generator"),
+    ("default_small", "generator"),
+    ("base_like", "discriminator"),
+    ("v1_format", "discriminator"),
+)
 IN_BRIEF = {
+    "untied_embeddings": {"flipped", "layers_mixed", "added", "from_elsewhere", "nudged"},
     "default_small": {"flipped", "layers_mixed"},
     "base_like": {"flipped", "layers_mixed"},
     "v1_format": {"config_mutants"},

@@ -101,6 +101,25 @@ def test_an_export_in_any_type_is_proven(name: str, dtype: str, tmp_path: Path) 
     assert [half.dtype for half in parity.halves] == [dtype, dtype]
 
 
+@pytest.mark.parametrize(
+    ("dtype", "least", "most"), [("float32", None, None), ("float16", 1e-5, 1e-2), ("bfloat16", 1e-4, 1e-1)]
+)
+def test_how_far_rounding_moves_the_outputs_is_told(dtype: str, least: float, most: float, tmp_path: Path) -> None:
+    """A folder in 16 bits is equal to the rounded checkpoint, and says how far that is from the checkpoint itself."""
+    (made,) = convert(google("odd_heads"), tmp_path / "out", dtype=dtype).halves
+    (half,) = verify(google("odd_heads"), tmp_path / "out").halves
+    assert half.to_json()["rounding"] == half.rounding
+    if least is None:
+        assert half.rounding is None
+        assert "Rounding" not in made.verification.text
+    else:
+        assert half.rounding is not None
+        assert least < half.rounding < most
+        told = f"Rounding the weights to {dtype} moved them by up to {made.verification.figures['rounding']:g}"
+        assert told in made.verification.text
+        assert half.rounding <= made.verification.figures["rounding"] < 10 * half.rounding
+
+
 @pytest.mark.parametrize("seed", [1, 2, 12345])
 def test_other_inputs_change_nothing(seed: int, tmp_path: Path) -> None:
     converted("odd_heads", tmp_path / "out", "both")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Sequence
 
 import click
 
@@ -102,8 +103,8 @@ def main() -> int:
     arguments = sys.argv[1:]
     console = Console(json_for=_command_of(arguments) if _asks_for_json(arguments) else None)
     try:
-        with stopping_by_exception():
-            status = _run(arguments, console)
+        with stopping_by_exception() as stops:
+            status = _run(arguments, console, stops)
     except BrokenPipeError:  # whoever read us has gone: nobody to tell
         status = CLOSED_PIPE
     except (EnvironmentFailure, KeyboardInterrupt) as error:  # while telling how it ended
@@ -112,7 +113,7 @@ def main() -> int:
     return status
 
 
-def _run(arguments: list[str], console: Console) -> int:
+def _run(arguments: list[str], console: Console, stops: Sequence[BaseException]) -> int:
     try:
         with root.make_context(NAME, arguments, obj=console) as context:
             status = root.invoke(context)
@@ -121,7 +122,7 @@ def _run(arguments: list[str], console: Console) -> int:
     except BrokenPipeError:
         raise
     except (Exception, KeyboardInterrupt) as error:  # the one place where everything ends, bugs included
-        return _end(error, console)
+        return _end(stops[0] if stops else error, console)
     return status if isinstance(status, int) else 0
 
 

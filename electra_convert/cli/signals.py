@@ -1,17 +1,24 @@
 """Signals that ask a process to stop become an exception, so that context managers clean up.
 
-The first one raises; a second one, of any kind, ends the process at once, as the system would.
+The first one raises; a second one, of any kind, ends the process at once, as the system would. Code in between may
+turn the exception into another, so what was raised is remembered. NumPy, while it is imported, would print it as well:
+until that is over (0.1 s) the signal waits.
 """
 
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 # Windows has no SIGHUP.
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+# Seconds until a signal that waits tries again.
+AGAIN = 0.01
 
 
 class Stopped(KeyboardInterrupt):
@@ -23,24 +30,35 @@ class Stopped(KeyboardInterrupt):
 
 
 @contextmanager
-def stopping_by_exception() -> Iterator[None]:
-    """Raise `Stopped` in the main thread when the process is asked to stop.
+def stopping_by_exception() -> Iterator[list[Stopped]]:
+    """Raise `Stopped` in the main thread when the process is asked to stop; give a list that then holds it.
 
     A signal that whoever started us had ignored (nohup, jobs in the background) stays ignored, and a handler that
     was not installed from Python stays in place.
     """
     before = {number: signal.getsignal(number) for number in STOPPING}
     wanted = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
+    raised: list[Stopped] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         for each in wanted:
             signal.signal(each, signal.SIG_DFL)
-        raise Stopped(number)
+        if _numpy_is_loading() and hasattr(signal, "setitimer"):
+            signal.signal(signal.SIGALRM, lambda *_: stop(number, None))
+            signal.setitimer(signal.ITIMER_REAL, AGAIN)
+            return
+        raised.append(Stopped(number))
+        raise raised[-1]
 
     for number in wanted:
         signal.signal(number, stop)
     try:
-        yield
+        yield raised
     finally:
         for number in wanted:
             signal.signal(number, before[number])
+
+
+def _numpy_is_loading() -> bool:
+    spec = getattr(sys.modules.get("numpy"), "__spec__", None)
+    return bool(getattr(spec, "_initializing", False))

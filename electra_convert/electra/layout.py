@@ -115,7 +115,9 @@ def find_layout(shapes: Mapping[str, Shape]) -> Layout:
             bookkeeping[name] = "known scalar"
     weights = {name: shape for name, shape in shapes.items() if name not in bookkeeping}
     setup = setup_of(weights)
-    halves = {name: _measure(name, getattr(setup, name), weights) for name in HALVES}
+    had = [name for name in HALVES if not isinstance(getattr(setup, name), str)]
+    hint = f"this checkpoint has a {had[0]} only: --export {had[0]}" if len(had) == 1 else None
+    halves = {name: _measure(name, getattr(setup, name), weights, hint) for name in HALVES}
     kinds = {**_kinds(setup, halves, weights), **bookkeeping}
     return Layout(setup, halves, kinds)
 
@@ -127,10 +129,10 @@ def layer_count(body: str, names: Collection[str]) -> int:
     return min(max(found, default=-1) + 1, len(names))
 
 
-def _measure(half: HalfName, scopes: Scopes | str, weights: Mapping[str, Shape]) -> Half:
-    """Return a half with the sizes its variables show, or with the reason why it cannot be had."""
+def _measure(half: HalfName, scopes: Scopes | str, weights: Mapping[str, Shape], hint: str | None) -> Half:
+    """Return a half with the sizes its variables show, or with the reason why it cannot be had, and then the hint."""
     if isinstance(scopes, str):
-        return Half(half, None, {}, 0, (), LayoutError(f"no {half} can be exported: {scopes}"))
+        return Half(half, None, {}, 0, (), LayoutError(f"no {half} can be exported: {scopes}", hint=hint))
     # Google's code cannot build a tower without layers: where there is none, the first is missing.
     layers = max(layer_count(scopes.body, weights), 1)
     projected = f"{scopes.body}/embeddings_project/kernel" in weights

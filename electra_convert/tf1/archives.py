@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import bz2
 import copy
+import errno
 import gzip
 import io
 import lzma
@@ -223,8 +224,10 @@ class Archive(ABC):
         try:
             yield
         except OSError as error:
-            if error.errno is not None:
-                raise EnvironmentFailure("the archive cannot be read", where=where, found=str(error)) from error
+            # An offset before the file's beginning, which only damage makes, is an invalid argument.
+            if error.errno not in (None, errno.EINVAL):
+                found = error.strerror or str(error)
+                raise EnvironmentFailure("the archive cannot be read", where=where, found=found) from error
             raise _damaged(where, error) from error
         except _DAMAGE as error:
             raise _damaged(where, error) from error
@@ -372,7 +375,7 @@ def _damaged(where: str, error: Exception) -> CheckpointError:
     return CheckpointError(
         "the archive is damaged, or packed in a way that is not read here",
         where=where,
-        found=str(error) or type(error).__name__,
+        found=getattr(error, "strerror", None) or str(error) or type(error).__name__,
         expected="an archive that unpacks without errors",
         hint="download it again, or unpack it yourself and pass the folder",
     )

@@ -27,7 +27,7 @@ from electra_convert.tf1.messages import (
 )
 from electra_convert.tf1.slices import Box, check_tiling, encode_key, is_slice_key, resolve, shape_of, show
 from electra_convert.tf1.table import Table
-from electra_convert.tf1.variable import Variable, bytes_of, decode_name
+from electra_convert.tf1.variable import NO_VARIABLES, Variable, bytes_of, decode_name
 from electra_convert.tf1.wire import Malformed
 
 # An index of a large model with its optimizer has 90 KB.
@@ -102,7 +102,7 @@ def read_index(file: SourceHandle) -> Index:
                 "an index has too many entries", where=file.shown, expected=f"≤ {MOST_VARIABLES} variables and slices"
             )
     if not plain:
-        raise CheckpointError("the checkpoint has no variables", where=file.shown)
+        raise CheckpointError("the checkpoint has no variables", where=file.shown, hint=NO_VARIABLES)
     index = _join(plain, sliced, header, file.shown)
     _check_overlap(index, file.shown)
     return index

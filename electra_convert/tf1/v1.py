@@ -34,7 +34,7 @@ from electra_convert.tf1.slices import Box, check_tiling, encode_key, resolve, s
 from electra_convert.tf1.stream import EntryStream, HeldEntry
 from electra_convert.tf1.table import RAW, Table
 from electra_convert.tf1.values import STORAGE, decode_integer, decode_values, raw_head
-from electra_convert.tf1.variable import Variable, bytes_of, decode_name
+from electra_convert.tf1.variable import NO_VARIABLES, Variable, bytes_of, decode_name
 from electra_convert.tf1.wire import VARINT, Malformed
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ class SavedSlices:
                 boxes = [(extents, resolve(extents, saved.shape, name, where)) for extents in saved.slices]
                 self._parts.setdefault(name, []).extend(Part(file, extents, box) for extents, box in boxes)
         if not found:
-            raise CheckpointError("the checkpoint has no variables", where=self._files[0].shown)
+            raise CheckpointError("the checkpoint has no variables", where=self._files[0].shown, hint=NO_VARIABLES)
         return {name: self._make_variable(name, found[name]) for name in sorted(found)}
 
     def _read_tensors(self, table: Table, where: str) -> list[SavedTensor]:

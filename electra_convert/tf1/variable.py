@@ -16,6 +16,8 @@ DataMode = Literal["required", "optional"]
 # The longest name in a released checkpoint has 106 bytes; a hostile index may hold names of 64 KB.
 LONGEST_NAME = 1024
 
+NO_VARIABLES = "nothing was saved in it; pass another checkpoint of the training"
+
 
 @dataclass(frozen=True, slots=True)
 class Variable:

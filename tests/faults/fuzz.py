@@ -1,6 +1,6 @@
 """Coverage-guided fuzzing of one parser with atheris, until a crash or until its own limits.
 
-    python tests/faults/fuzz.py TARGET [-max_total_time=60] [-artifact_prefix=FOLDER/]     (targets: fuzz_targets.py)
+python tests/faults/fuzz.py TARGET [-max_total_time=60] [-artifact_prefix=FOLDER/]     (targets: fuzz_targets.py)
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main(name: str, options: list[str]) -> None:
         (corpus / str(number)).write_bytes(seed)
 
     def run(data: bytes) -> None:
-        target.run(data)
+        target.reads(data)
 
     atheris.Setup([sys.argv[0], "-timeout=5", "-rss_limit_mb=2048", *options, str(corpus)], run)
     atheris.Fuzz()

@@ -131,9 +131,7 @@ TOP, BOTTOM = ((0, 4), (0, WHOLE)), ((4, 4), (0, WHOLE))
 
 def block(rows: Iterable[Entry], restarts: Iterable[int] = (0,), count: int | None = None) -> bytes:
     """Return the contents of a block whose keys are stored in full."""
-    body = b"".join(
-        b"\0" + write_varint(len(key)) + write_varint(len(value)) + key + value for key, value in rows
-    )
+    body = b"".join(b"\0" + write_varint(len(key)) + write_varint(len(value)) + key + value for key, value in rows)
     return body + ending(restarts, count)
 
 
@@ -160,7 +158,11 @@ def table(
         content = contents if isinstance(contents, bytes) else contents()
         data = stored(content, kind)
         meta = stored(block([]))
-        every = [(b"\xff%07d" % number, handle(0, len(content))) for number in range(rows)] if isinstance(rows, int) else rows
+        every = (
+            [(b"\xff%07d" % number, handle(0, len(content))) for number in range(rows)]
+            if isinstance(rows, int)
+            else rows
+        )
         listed = stored(block(every))
         places = handle(len(data), len(meta) - 5) + handle(len(data) + len(meta), len(listed) - 5)
         ends = (places if footer is None else footer).ljust(40, b"\0") + MAGIC
@@ -294,7 +296,9 @@ CASES: dict[str, Case] = {
     "a slice of another type": sliced(TOP, BOTTOM, dtype=3),
     "a slice of another shape": sliced(TOP, BOTTOM, shape=(2, 64)),
     "a slice of slices": sliced(TOP, BOTTOM, slices=(TOP,), offset=0, size=0, crc=0),
-    "slices that nobody owns": entries(lambda rows: {**rows, encode_key(b"x", TOP): encode_entry(BundleEntry(1, (0,)))}),
+    "slices that nobody owns": entries(
+        lambda rows: {**rows, encode_key(b"x", TOP): encode_entry(BundleEntry(1, (0,)))}
+    ),
     "5,000 slices": sliced(*(((0, 0), (0, 0)),) * 5_000, stored=[]),
     **{
         f"a name {what}": added(name)
@@ -315,9 +319,7 @@ CASES: dict[str, Case] = {
     "footer: index of 2^36 bytes": table(SOUND_BLOCK, footer=handle(END - 13, 8) + handle(END, 2**36)),
     "footer: index of 2^64 - 6 bytes": table(SOUND_BLOCK, footer=handle(END - 13, 8) + handle(END, 2**64 - 6)),
     "footer: index at 2^63": table(SOUND_BLOCK, footer=handle(END - 13, 8) + handle(2**63, 20)),
-    "footer: index is the data block": table(
-        SOUND_BLOCK, footer=handle(END - 13, 8) + handle(0, len(SOUND_BLOCK))
-    ),
+    "footer: index is the data block": table(SOUND_BLOCK, footer=handle(END - 13, 8) + handle(0, len(SOUND_BLOCK))),
     "footer: metaindex is the index": table(SOUND_BLOCK, footer=handle(END, 20) + handle(END, 20)),
     "footer: zeros": table(SOUND_BLOCK, footer=b""),
     "footer: endless varints": table(SOUND_BLOCK, footer=b"\xff" * 40),
@@ -387,7 +389,12 @@ def metadata(rows: Entries, **changes: Any) -> bytes:
     tensors, _ = decode_saved_metadata(rows[b""])
     listed = []
     for tensor in tensors:
-        row = {"name": tensor.name.decode(), "dtype": DTYPES[tensor.dtype], "shape": tensor.shape, "slices": tensor.slices}
+        row = {
+            "name": tensor.name.decode(),
+            "dtype": DTYPES[tensor.dtype],
+            "shape": tensor.shape,
+            "slices": tensor.slices,
+        }
         listed.append({**row, **changes} if row["name"] == KERNEL else row)
     return encode_metadata([tuple(row.values()) for row in listed])
 
@@ -425,7 +432,9 @@ V1_CASES: dict[str, Case] = {
     "no values": valued(lambda values: b""),
     "the field of another type": valued(lambda values: write_bytes(6, values[3:])),
     "tensor_content": valued(lambda values: write_bytes(4, values[3:])),
-    "half the values in another field": valued(lambda values: write_bytes(5, values[3:515]) + write_bytes(6, values[515:])),
+    "half the values in another field": valued(
+        lambda values: write_bytes(5, values[3:515]) + write_bytes(6, values[515:])
+    ),
     "values of garbage": valued(lambda values: b"\xff" * 100),
     "100,000 empty runs and no values": valued(lambda values: write_bytes(5, b"") * 100_000),
     "another name in the value": v1(lambda rows: {**rows, KEY: wrap(decode_saved_slice(rows[KEY]).data, SIBLING)}),
@@ -465,12 +474,15 @@ V1_CASES: dict[str, Case] = {
     ),
     "a key twice": v1(lambda rows: [*rows.items(), [*rows.items()][-1]]),
     "6 GB of keys": lambda folder: (
-        table(long_keys)(folder), (folder / "model.ckpt-7.index").replace(folder / "model.ckpt-7")) and None,  # fmt: skip
+        (table(long_keys)(folder), (folder / "model.ckpt-7.index").replace(folder / "model.ckpt-7")) and None
+    ),  # fmt: skip
     "Snappy: 1 GB of copies": lambda folder: (
-        table(lambda: zeros_in_snappy(1 << 30), kind=1)(folder),
-        (folder / "model.ckpt-7.index").replace(folder / "model.ckpt-7"),
-    )
-    and None,
+        (
+            table(lambda: zeros_in_snappy(1 << 30), kind=1)(folder),
+            (folder / "model.ckpt-7.index").replace(folder / "model.ckpt-7"),
+        )
+        and None
+    ),
     "it is a FIFO": replaced("", os.mkfifo),
     "it is /dev/zero": replaced("", lambda path: path.symlink_to("/dev/zero")),
     "it is a folder": replaced("", Path.mkdir),
@@ -519,7 +531,9 @@ def read_in_little_memory(folders: Iterable[Path]) -> list[dict[str, Any]]:
     )
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     if done.returncode:
-        lines.append({"outcome": f"the process died with {done.returncode}", "text": done.stderr[-2000:], "seconds": 0.0})
+        lines.append(
+            {"outcome": f"the process died with {done.returncode}", "text": done.stderr[-2000:], "seconds": 0.0}
+        )
     return lines
 
 

@@ -123,7 +123,9 @@ def _files_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def _places(names: Iterable[str], values: Mapping[str, np.ndarray], stem: str, shards: int) -> dict[str, dict[str, range]]:
+def _places(
+    names: Iterable[str], values: Mapping[str, np.ndarray], stem: str, shards: int
+) -> dict[str, dict[str, range]]:
     """Say where the bytes of each variable stand: one after the other, as `write_v2` deals them out."""
     places: dict[str, dict[str, range]] = {f"{stem}.data-{shard:05d}-of-{shards:05d}": {} for shard in range(shards)}
     files = list(places)
@@ -248,7 +250,12 @@ def repaired(specimen: Specimen, file: str, count: int, seed: int) -> Iterator[M
     """Random bytes within blocks whose checksums are made right again; the values of a V1 file are left alone."""
     content = specimen.files[file]
     blocks = list(find_blocks(content))
-    kept = {at for value in specimen.payloads if (begin := content.find(value)) >= 0 for at in range(begin, begin + len(value))}
+    kept = {
+        at
+        for value in specimen.payloads
+        if (begin := content.find(value)) >= 0
+        for at in range(begin, begin + len(value))
+    }
     generator = random.Random(seed)
     for number in range(count):
         begin, size = generator.choice(blocks)
@@ -256,7 +263,9 @@ def repaired(specimen: Specimen, file: str, count: int, seed: int) -> Iterator[M
         free = [at for at in range(begin, begin + size + 1) if at not in kept]
         changed = bytearray(content)
         for at in generator.sample(free, min(len(free), generator.choice((1, 1, 1, 2, 4)))):
-            changed[at] = generator.choice((generator.randrange(256), changed[at] ^ 1 << generator.randrange(8), 0, 255))
+            changed[at] = generator.choice(
+                (generator.randrange(256), changed[at] ^ 1 << generator.randrange(8), 0, 255)
+            )
         repair(changed, begin, size)
         yield Mutation(f"{file}, repaired mutation {number} of seed {seed}", file, bytes(changed))
 

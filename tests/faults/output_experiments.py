@@ -26,7 +26,9 @@ STOPPING = {name: getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHU
 STOPPED = "error: interrupted; nothing half-written is left\n"
 
 # What a refusal for want of space says, after which the number of bytes free stands.
-NO_SPACE = re.compile(r"error: (no space left|not enough space) for the output\n  where     .*\n  found     \d+ bytes free")
+NO_SPACE = re.compile(
+    r"error: (no space left|not enough space) for the output\n  where     .*\n  found     \d+ bytes free"
+)
 
 # Calls whose failure names the byte.
 WITH_BYTES = {"preadv", "pread"}
@@ -66,7 +68,8 @@ def _convert_disturbed(scene: Scene, before: str, wanted: int, action: Action, *
         with counted(calls):
             convert(scene.checkpoint, scene.out, verify=False, overwrite=before == "old")
     except ElectraConvertError as error:
-        if fault := _fault_in_refusal(error, calls.reached or "", scene):
+        # Where everything fails, the last failure may be the one that is told.
+        if fault := _fault_in_refusal(error, calls.reached or "", scene, with_bytes=not ever_after):
             return fault
         # A disk that is gone for good cannot be cleaned either, nor a rename be taken back.
         return scene.judge(before, new=None if ever_after else False, litter=ever_after)
@@ -75,11 +78,11 @@ def _convert_disturbed(scene: Scene, before: str, wanted: int, action: Action, *
     return scene.judge(before, new=True, litter=ever_after)
 
 
-def _fault_in_refusal(error: ElectraConvertError, call: str, scene: Scene) -> str:
+def _fault_in_refusal(error: ElectraConvertError, call: str, scene: Scene, *, with_bytes: bool) -> str:
     where = str(error.where)
     if error.exit_code != 4 and call not in LOOKS:
         return f"exit code {error.exit_code}: {error}"
-    if str(scene.base) not in where or (call in WITH_BYTES and ", byte " not in where):
+    if str(scene.base) not in where or (with_bytes and call in WITH_BYTES and ", byte " not in where):
         return f"names no place: {error}"
     return ""
 
@@ -169,7 +172,7 @@ def signals_at_random(
 
 
 def signals_to_whole_processes(scene: Scene, count: int, seed: int = 0) -> Tally:
-    """Send a signal to a run as a user starts it, its start-up included (there the system's own handling is in place)."""
+    """Send a signal to a run as a user starts it, its start-up included, where the system's own handling is in place."""
     tally = Tally("SIGINT, SIGTERM, SIGHUP to a process from its start on")
     generator = random.Random(seed)
     longest = _duration_of_a_process(scene)
@@ -275,11 +278,8 @@ def _duration_of_a_process(scene: Scene) -> float:
 
 
 # Without the check ahead, and without the reservation, a full disk is met by the writes themselves.
-STAGES = {
-    "ahead": "",
-    "reserving": "from electra_convert import atomic; atomic._require_space = lambda *given: None",
-    "writing": "from electra_convert import atomic; atomic._require_space = lambda *given: None; del os.posix_fallocate",
-}
+UNCHECKED = "from electra_convert import atomic; atomic._require_space = lambda *given: None"
+STAGES = {"ahead": "", "reserving": UNCHECKED, "writing": f"{UNCHECKED}; del os.posix_fallocate"}
 
 
 @contextmanager
@@ -322,7 +322,9 @@ def limited_files(scene: Scene, forker: Forker, limits: Iterable[int]) -> Tally:
         for limit in limits:
             for stage in ("ahead", "writing"):
                 scene.reset(before)
-                limiting = f"{STAGES[stage]}\nimport resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit},) * 2)"
+                limiting = (
+                    f"{STAGES[stage]}\nimport resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit},) * 2)"
+                )
                 status, _, stderr = forker.run(*words_of(scene, before), before=limiting)
                 tally.add(
                     _judge_full(scene, before, status, stderr if limit > 1000 else None), f"{before}, {limit}, {stage}"
@@ -535,7 +537,7 @@ PLACES: dict[str, tuple[int, Making]] = {
     "a file": (4, _file),
     "a link to a folder": (4, _link("old")),
     "a link to nothing": (4, _link("nowhere")),
-    "a link to a file": (4, _link("ckpt/vocab.txt")),
+    "a link to a file": (4, _link("old/vocab.txt")),
     "a folder whose parent is missing": (4, lambda scene: (scene.checkpoint, scene.room / "no" / "out")),
     "a folder below a file": (4, lambda scene: (scene.checkpoint, scene.room / ".outlier.lock" / "out")),
     "a name of 300 letters": (4, lambda scene: (scene.checkpoint, scene.room / ("o" * 300))),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,10 @@ import numpy as np
 import pytest
 from builders import write_v2
 from hostile import LISTS, build, read_in_little_memory
+from message_form import faults_of
 from mutations import LONGEST_SECONDS, no_hang, small_v1
 
-from electra_convert.errors import CheckpointError, SliceError, VocabularyError
+from electra_convert.errors import CheckpointError, ElectraConvertError, SliceError, VocabularyError
 from electra_convert.hf.vocabulary import MOST_ENTRIES, read_vocabulary
 from electra_convert.tf1.block import decode_block
 from electra_convert.tf1.checkpoint import open_checkpoint
@@ -26,7 +26,9 @@ Outcome = dict[str, Any]
 
 
 @pytest.fixture(scope="module", params=LISTS)
-def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, Outcome]]:
+def outcomes(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, tuple[str, Outcome]]:
     built = build(tmp_path_factory.mktemp("hostile"), request.param)
     found = read_in_little_memory([folder for _, folder in built.values()])
     assert len(found) == len(built) + 1, found[-1]
@@ -47,6 +49,13 @@ def test_every_refusal_names_the_file_or_the_variable(outcomes: dict[str, tuple[
     for name, (expected, row) in outcomes.items():
         if expected == "refused":
             assert "model.ckpt-7" in row["text"] or set(row["error"]["facts"]) & {"missing", "variable", "found"}, name
+
+
+def test_every_message_has_the_form(outcomes: dict[str, tuple[str, Outcome]]) -> None:
+    errors = {name: row["error"] for name, (_, row) in outcomes.items() if "error" in row}
+    made = {name: ElectraConvertError(e["message"], hint=e["hint"], **e["facts"]) for name, e in errors.items()}
+    assert len(made) > 40
+    assert {name: found for name, error in made.items() if (found := faults_of(error))} == {}
 
 
 def test_a_refusal_of_the_kernels_entry_names_the_kernel(outcomes: dict[str, tuple[str, Outcome]]) -> None:
@@ -177,5 +186,3 @@ def test_the_only_variable_has_no_witness(tmp_path: Path) -> None:
     with open_checkpoint(tmp_path / "x") as checkpoint, pytest.raises(CheckpointError) as caught:
         checkpoint.read("a")
     assert "different checkpoints" not in str(caught.value.hint)
-
-
