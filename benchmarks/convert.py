@@ -126,8 +126,8 @@ def main() -> None:
     for name, measured in runs.items():
         wall, cpu, peak = median_row(measured)
         print(f"{name:28} {wall:7.3f} s  {cpu:7.3f} s CPU  {peak - bare:6.1f} MB above the bare interpreter")
-    wall = median_row(next(iter(runs.values())))[0]
-    print(f"{'cp + fsync of the output':28} {statistics.median(copies):7.3f} s  ratio {wall / statistics.median(copies):.1f}")
+    wall, copied = median_row(next(iter(runs.values())))[0], statistics.median(copies)
+    print(f"{'cp + fsync of the output':28} {copied:7.3f} s  ratio {wall / copied:.1f}")
 
 
 if __name__ == "__main__":

@@ -27,10 +27,10 @@ KEPT = Path(tempfile.gettempdir()) / "electra-convert-reliability.json"
 
 HEAD = """# What became of damaged files, hostile files and failing machines
 
-Made by `python benchmarks/reliability.py`; the judge is `tests/faults/mutations.py`. *Detected*: our own error with exit
-code 3 or 4 that names the file, and variable and byte where one is damaged. *Identical*: every value bit for bit as it
-was. *Wrong*: other values without a word, or an error that leaves out what it must name. *Crashed*: another exception,
-the end of the process, or more than five seconds.
+Made by `python benchmarks/reliability.py`; the judge is `tests/faults/mutations.py`. *Detected*: our own error with
+exit code 3 or 4 that names the file, and variable and byte where one is damaged. *Identical*: every value bit for bit
+as it was. *Wrong*: other values without a word, or an error that leaves out what it must name. *Crashed*: another
+exception, the end of the process, or more than five seconds.
 """
 SECTIONS = {
     "input": ("Input", "*Identical* of a parser's row means that the edited input was read without another exception."),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from electra_convert.atomic import check_target, refuse_overlap, staged_folder, write_failure
 from electra_convert.electra.layout import HALVES
 from electra_convert.electra.mapping import HalfName
-from electra_convert.errors import OutputError, ParityError, StrictError, UsageError
+from electra_convert.errors import StrictError, UsageError
 from electra_convert.examination import CheckpointSummary, summarise
 from electra_convert.notices import Notice
 from electra_convert.opening import opened
@@ -207,10 +207,6 @@ def _write(
             try:
                 folder.mkdir(exist_ok=True)
                 export, found = write_half(source, plan, half, options, folder, shown, progress)
-            except (OutputError, ParityError):
-                # Whoever wrote into the checkpoint meanwhile made two readings of it differ.
-                source.check_unchanged()
-                raise
             except OSError as error:
                 raise write_failure(error.filename or shown, error) from error
             exports.append(export)

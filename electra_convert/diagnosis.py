@@ -169,7 +169,7 @@ def _fits(proof: Proof, changes: dict[str, Any]) -> bool:
 def _explain_model(proof: Proof) -> list[str]:
     """Return the first state that differs, where no tensor and no setting explains it."""
     first = next((check for check in proof.checks if not check.passed and check.rung != "structure"), None)
-    if first is None or proof.differing:
+    if first is None or proof.differing or not proof.references:
         return []
     return [
         f"every tensor is right, but {first.name} already differs in {first.rung} against {first.against}"

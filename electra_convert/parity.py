@@ -9,7 +9,8 @@ their TensorFlow names, and share no code with the conversion. `rungs.py` has th
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,9 @@ from electra_convert.progress import VERIFYING, Progress, no_progress
 if TYPE_CHECKING:
     from electra_convert.rungs import Check
     from electra_convert.tf1.checkpoint import Checkpoint
+
+# What torch's allocator and the system's loader of shared objects say.
+OUT_OF_MEMORY = ("can't allocate memory", "Cannot allocate memory", "failed to map segment from shared object")
 
 HALF_OF: dict[str, HalfName] = {architecture: half for half, architecture in ARCHITECTURE.items()}
 
@@ -210,7 +214,7 @@ def prove(
         for number, (what, step) in enumerate(steps):
             progress(number, len(steps), f"{VERIFYING}{what}")
             # What is not finite is told by the checks.
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), _memory_errors():
                 step()
         progress(len(steps), len(steps), f"{VERIFYING}done")
         return HalfParity(
@@ -225,6 +229,17 @@ def prove(
         )
     finally:
         proof.close()
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    """Raise MemoryError where torch, or the loading of it, says in other ways that memory ran out."""
+    try:
+        yield
+    except (ImportError, RuntimeError) as error:
+        if any(words in str(error) for words in OUT_OF_MEMORY):
+            raise MemoryError(str(error)) from error
+        raise
 
 
 def find_halves(folder: Path) -> Mapping[HalfName, Path]:

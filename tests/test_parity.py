@@ -530,7 +530,7 @@ def cut_weights(folder: Path) -> None:
 
 def bad_pickle(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
-    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04N.")
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x02N.")
 
 
 def sparse_pickle(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ HEADS = {
     "generator": "generator_predictions/output_bias",
     "cloze": "cloze_predictions/output_bias",
 }
+# The constants of gelu's tanh form: x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³))).
+GELU_NEW = (math.sqrt(2 / math.pi), 0.044715)
+
 _TASK = re.compile(r"task_specific/(?P<task>[^/]+)/(?P<layer>[^/]+)/bias")
 
 
@@ -132,10 +136,15 @@ def _head_activation(index: GraphIndex, name: str, cut: Cut) -> Fact[str] | None
 
 
 def _exact_constants(index: GraphIndex, cut: Cut) -> dict[str, float]:
-    """Return what the float32 constants were rounded from: 1/sqrt(D), and the shortest decimal of an epsilon."""
+    """Return what the float32 constants were rounded from: 1/sqrt(D), an epsilon's shortest decimal, gelu_new's two."""
     exact = {norm.epsilon_node: shortest(norm.epsilon) for norm in index.norms_in(cut)}
     for attention in index.attentions_in(cut):
         value = attention.head_size**-0.5
         if shortest(value) == shortest(attention.scale):
             exact[attention.scale_node] = value
+    for node in cut.graph.nodes.values():
+        stored = index.patterns.number(node.name) if node.op == "Const" else None
+        for value in GELU_NEW:
+            if stored is not None and shortest(stored) == shortest(value):
+                exact[node.name] = value
     return exact

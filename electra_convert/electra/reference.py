@@ -102,7 +102,10 @@ class _Weights:
 
     def dense(self, scope: str, inputs: Sequence[Array]) -> list[Array]:
         kernel, bias = self(f"{scope}/kernel"), self(f"{scope}/bias")
-        return [x @ kernel + bias for x in inputs]
+        # One product over the rows of all batches: a few tokens at a time would leave the processor waiting for memory.
+        rows = np.concatenate([x.reshape(-1, x.shape[-1]) for x in inputs]) @ kernel + bias
+        ends = np.cumsum([math.prod(x.shape[:-1]) for x in inputs])[:-1]
+        return [y.reshape(*x.shape[:-1], -1) for x, y in zip(inputs, np.split(rows, ends), strict=True)]
 
     def layer_norm(self, scope: str, inputs: Sequence[Array], epsilon: float) -> list[Array]:
         gamma, beta = self(f"{scope}/gamma"), self(f"{scope}/beta")
@@ -203,6 +206,12 @@ def _gelu(x: Array) -> Array:
     return x * (0.5 * (1 + _erf(x / math.sqrt(2))))
 
 
+def _gelu_new(x: Array) -> Array:
+    """Return gelu's tanh form, which Google's code lacks and later code of the family has."""
+    bent: Array = 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    return bent
+
+
 def _erf(x: Array) -> Array:
     """Return erf(x) in the type of x, computed in float64 to 3e-16; NaN stays NaN."""
     result = np.empty_like(x)
@@ -243,8 +252,9 @@ def _linear(x: Array) -> Array:
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": _gelu,
+    "gelu_new": _gelu_new,
     "linear": _linear,
     "relu": _relu,
     "tanh": np.tanh,
 }
-"""modeling.py's `get_activation`; there "" is also linear, and an unknown name raises."""
+"""modeling.py's `get_activation` and gelu_new; there "" is also linear, and an unknown name raises."""

@@ -239,12 +239,13 @@ class _ZipArchive(Archive):
         self._infos: dict[str, zipfile.ZipInfo] = {}
         with self._files:
             with self._reading(str(path)):
-                file = self._files.enter_context(_ZipFile(open(path, "rb", buffering=0)))
+                file = self._files.enter_context(_ZipFile(io.FileIO(path)))
                 self._zip = self._files.enter_context(zipfile.ZipFile(file))
             for info in self._zip.infolist():
                 # `filename` is cut at a NUL and has backslashes turned; `orig_filename` is what is stored.
                 refusal = _find_zip_fault(info)
-                member = self._add(info.orig_filename, info.file_size, info.compress_size, refusal, info.is_dir())
+                is_folder = info.orig_filename.endswith("/")
+                member = self._add(info.orig_filename, info.file_size, info.compress_size, refusal, is_folder)
                 self._infos[member] = info
             self._files = self._files.pop_all()
 
@@ -341,6 +342,8 @@ def _decompress(path: Path, kind: Kind) -> _Decompressed:
 
 def _find_fault(name: str) -> str | None:
     parts = name.split("/")
+    if not name:
+        return "a file without a name"
     if "\0" in name:
         return "a name with a NUL in it"
     if "\\" in name:

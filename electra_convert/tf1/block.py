@@ -36,7 +36,7 @@ def entries_end(size: int, restart_count: int) -> int:
 
 
 def decode_block(contents: bytes) -> list[Entry]:
-    """Return the entries of a block; refuse keys that do not increase, restarts where none can be, and too many keys."""
+    """Return the entries of a block; refuse keys that do not increase, too many of them, and false restarts."""
     if len(contents) < 2 * WORD:
         raise Malformed(f"a block has {len(contents)} bytes, fewer than an empty one")
     count = int.from_bytes(contents[-WORD:], "little")

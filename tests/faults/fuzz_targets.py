@@ -1,7 +1,7 @@
 """One function for each parser: bytes go in, and nothing but our own errors may come out.
 
-Hypothesis drives them in every run, atheris in `fuzz.py`. Seeds are sound inputs, so that mutations reach behind the first
-check; what stands under a checksum is given to the parser with that made right.
+Hypothesis drives them in every run, atheris in `fuzz.py`. Seeds are sound inputs, so that mutations reach behind the
+first check; what stands under a checksum is given to the parser with that made right.
 """
 
 from __future__ import annotations
@@ -191,8 +191,20 @@ def _archives() -> list[bytes]:
     return out
 
 
-HPARAMS = {"model_size": "small", "model_hparam_overrides": {"num_attention_heads": 4}, "generator_layers": 0.5,
-           "max_seq_length": 128, "do_lower_case": True, "electra_objective": True, "vocab_size": 30522}  # fmt: skip
+HPARAMS = {
+    "model_size": "small",
+    "model_hparam_overrides": {"num_attention_heads": 4},
+    "generator_layers": 0.5,
+    "max_seq_length": 128,
+    "do_lower_case": True,
+    "electra_objective": True,
+    "vocab_size": 30522,
+}
+CONFIG = {"model_type": "electra", "hidden_size": 8, "hidden_act": "gelu", "layer_norm_eps": 1e-12}
+STATES = [
+    b'model_checkpoint_path: "model.ckpt-40"\nall_model_checkpoint_paths: "\\303\\xa4"\n',
+    b"all_model_checkpoint_timestamps: [1, 2.5e3]  # c\n",
+]
 TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "##b", "ä"]
 
 TARGETS: dict[str, Target] = {
@@ -201,10 +213,9 @@ TARGETS: dict[str, Target] = {
     "v1_bytes": Target(v1_bytes, lambda: [_small("v1")["x"]]),
     "v1_blocks": Target(v1_blocks, lambda: [_v1_block()]),
     "graph": Target(graph, _graphs, GraphError),
-    "state": Target(state, lambda: [b'model_checkpoint_path: "model.ckpt-40"\nall_model_checkpoint_paths: "\\303\\xa4"\n',
-                                    b"all_model_checkpoint_timestamps: [1, 2.5e3]  # c\n"]),
+    "state": Target(state, lambda: STATES),
     "archive": Target(archive, _archives),
     "hparams": Target(hparams, lambda: [json.dumps(HPARAMS).encode()]),
-    "config": Target(config, lambda: [b'{"model_type": "electra", "hidden_size": 8, "hidden_act": "gelu", "layer_norm_eps": 1e-12}']),
+    "config": Target(config, lambda: [json.dumps(CONFIG).encode()]),
     "vocabulary": Target(vocabulary, lambda: ["\n".join(TOKENS).encode()]),
-}  # fmt: skip
+}

@@ -15,6 +15,7 @@ from mutations import (
     Mutation,
     Specimen,
     Tally,
+    archived,
     cuts,
     electra_v1,
     electra_v2,
@@ -43,6 +44,11 @@ TABLES: dict[str, Callable[[Path], Specimen]] = {
     "V1": small_v1,
     "V1, 2 files, sliced": sliced_v1,
 }
+ARCHIVES: dict[str, Callable[[Path], Specimen]] = {
+    "zip": archived,
+    "tar.gz": lambda folder: archived(folder, "tar.gz"),
+    "tar.xz": lambda folder: archived(folder, "tar.xz"),
+}
 ELECTRAS: dict[str, Callable[[Path], Specimen]] = {
     "V2": electra_v2,
     "V2, blocks of 64 bytes": lambda folder: electra_v2(folder, 64),
@@ -58,12 +64,15 @@ def input_jobs() -> dict[str, Callable[[Tick], Row]]:
         jobs[f"{name}: each byte of each table, 9 masks"] = _job(make, lambda s: _each(s, flips, _is_table))
         if name.startswith("V2"):
             jobs[f"{name}: each byte of each data file, 9 masks"] = _job(make, lambda s: _each(s, flips, _is_data))
-        jobs[f"{name}: each file cut at every length"] = _job(make, lambda s: _each(s, cuts, lambda file: True))
+        jobs[f"{name}: each file cut at every length"] = _job(make, lambda s: _each(s, cuts))
         jobs[f"{name}: a file gone, longer, or another"] = _job(make, losses)
     for name, make in ELECTRAS.items():
         jobs[f"{name}: tables changed, checksums right"] = _job(
             make, lambda s: _each(s, lambda t, file: repaired(t, file, REPAIRED, 5), _is_table)
         )
+    for name, make in ARCHIVES.items():
+        jobs[f"{name}: each byte, 2 masks"] = _job(make, lambda s: _each(s, lambda t, file: flips(t, file, (1, 255))))
+        jobs[f"{name}: cut at every length"] = _job(make, lambda s: _each(s, cuts))
     for which in hostile.LISTS:
         jobs[f"{which}: hostile by hand, in 512 MiB"] = lambda tick, which=which: _hostile(which)  # type: ignore[misc]
     for name in TARGETS:
@@ -94,7 +103,9 @@ def _is_table(file: str) -> bool:
 
 
 def _each(
-    specimen: Specimen, fault: Callable[[Specimen, str], Iterable[Mutation]], wanted: Callable[[str], bool]
+    specimen: Specimen,
+    fault: Callable[[Specimen, str], Iterable[Mutation]],
+    wanted: Callable[[str], bool] = lambda file: True,
 ) -> Iterator[Mutation]:
     return itertools.chain.from_iterable(fault(specimen, file) for file in specimen.files if wanted(file))
 
@@ -159,7 +170,7 @@ def _edited(name: str, tick: Tick) -> Row:
             refused += not was_read
         except (Exception, Hang) as error:
             crashed += 1
-            tick(f"FAILURE {name} {bytes(data)[:500]!r}: {type(error).__name__}: {error}\n")
+            tick(f"FAILURE {name} {bytes(data)[:60]!r}: {type(error).__name__}: {error}\n")
         tick(f"{number}")
     return Row("", EDITED, refused, read, 0, crashed)
 

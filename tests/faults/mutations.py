@@ -1,4 +1,4 @@
-"""Damages checkpoints on purpose, byte by byte, and judges what the reader makes of each: detected, identical, or wrong.
+"""Damages checkpoints on purpose, byte by byte, and judges what the reader makes of it: detected, identical or wrong.
 
     Specimen     a checkpoint of which every byte and every value is known, from arrays that nobody has read back
     Mutation     what one of its files holds instead
@@ -15,7 +15,9 @@ import random
 import re
 import shutil
 import signal
+import tarfile
 import time
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -172,6 +174,21 @@ def sliced_v1(folder: Path) -> Specimen:
     values = {"emb": value_of(table), "x": value_of(np.ones(2, np.float32))}
     held = tuple(array.tobytes() for _, _, array in (*parts, *others))
     return Specimen("V1, sliced", _files_of(folder), "model.ckpt-40", values, take_all, {}, held)
+
+
+def archived(folder: Path, kind: str = "zip") -> Specimen:
+    """The small V2 checkpoint in a zip or a tar.gz, as models are published."""
+    inside = small_v2(folder / "inside")
+    packed = folder / f"model.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in inside.files.items():
+                archive.writestr(zipfile.ZipInfo(f"model/{name}"), content, zipfile.ZIP_DEFLATED)
+    else:
+        with tarfile.open(packed, f"w:{kind.removeprefix('tar.')}") as archive:
+            for name in inside.files:
+                archive.add(folder / "inside" / name, f"model/{name}")
+    return Specimen(kind, {packed.name: packed.read_bytes()}, packed.name, inside.values, take_all)
 
 
 def electra_v2(folder: Path, block_size: int = 1 << 18) -> Specimen:

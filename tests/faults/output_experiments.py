@@ -172,7 +172,7 @@ def signals_at_random(
 
 
 def signals_to_whole_processes(scene: Scene, count: int, seed: int = 0) -> Tally:
-    """Send a signal to a run as a user starts it, its start-up included, where the system's own handling is in place."""
+    """Send a signal to a run as a user starts it; during its start-up the system's own handling is in place."""
     tally = Tally("SIGINT, SIGTERM, SIGHUP to a process from its start on")
     generator = random.Random(seed)
     longest = _duration_of_a_process(scene)
@@ -260,11 +260,11 @@ def _installing(scene: Scene, wanted: int, number: int, *, ever_after: bool = Fa
 def _start(scene: Scene, before: str) -> subprocess.Popen[str]:
     words = [sys.executable, "-m", "electra_convert", *map(str, words_of(scene, before))]
     return subprocess.Popen(
-        words, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_deliver_signals
+        words, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=deliver_signals
     )
 
 
-def _deliver_signals() -> None:
+def deliver_signals() -> None:
     """Undo what a test runner in the background ignores: it would stay ignored in a child."""
     for number in STOPPING.values():
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
@@ -395,6 +395,12 @@ def _rewrite(path: Path) -> None:
         file.write(data)
 
 
+def _rewrite_unseen(path: Path) -> None:
+    state = path.stat()
+    _rewrite(path)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
 def _replace(path: Path) -> None:
     other = path.with_name("other")
     other.write_bytes(bytes(len(path.read_bytes())))
@@ -411,6 +417,7 @@ def _cut(path: Path) -> None:
 
 CHANGES: dict[str, Callable[[Path], None]] = {
     "rewritten in place": _rewrite,
+    "rewritten in place, its time kept": _rewrite_unseen,
     "replaced": _replace,
     "cut": _cut,
     "removed": Path.unlink,
@@ -432,14 +439,14 @@ def changing_sources(scene: Scene, step: int = 1) -> Tally:
                 for wanted in range(0, len(names), step):
                     _restore(kept, scene.checkpoint)
                     file = scene.checkpoint / f"model.ckpt-7.{ending}"
-                    outcome = _convert_changing(scene, wanted, lambda name, c=change, f=file: c(f))
+                    outcome = convert_changing(scene, wanted, lambda name, c=change, f=file: c(f))
                     tally.add(outcome, f"{ending} {what} before call {wanted} ({names[wanted]})")
     finally:
         _restore(kept, scene.checkpoint)
     return tally
 
 
-def _convert_changing(scene: Scene, wanted: int, action: Action) -> str:
+def convert_changing(scene: Scene, wanted: int, action: Action) -> str:
     scene.reset("absent")
     calls = Calls([scene.checkpoint, scene.room], wanted, action)
     try:

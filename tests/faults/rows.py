@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One fault; `detected` and `identical` are good ends, `wrong` and `crashed` are none. `memory` is a peak in bytes."""
+    """One fault: how many cases ended how; `detected` and `identical` are good ends; `memory` is a peak in bytes."""
 
     fault: str
     cases: int

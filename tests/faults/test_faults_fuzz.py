@@ -1,4 +1,4 @@
-"""Whatever bytes a parser is given, it gives a result or one of our own errors: hypothesis in every run, atheris beside.
+"""Whatever bytes a parser is given, it gives a result or one of our own errors: hypothesis always, atheris beside.
 
 What either of them found stands in `CRASHERS`, bytes and all, and is tried again in every run.
 """
@@ -25,7 +25,11 @@ CRASHERS: dict[str, list[bytes]] = {
     "archive": [
         b"PK\3\4\x14\0\0\0\0\0\0\0!" + bytes(13) + b"\7\0\0\0x.index"
         b"PK\1\2\x14\3\x14\0\0\0\0\0\0\0!" + bytes(13) + b"\7" + bytes(11) + b"\x80\1\0\0\0\0x.index"
-        b"PK\5\6\0\0\0\0\1\0\1\0\x35\0\0\0\x26\0\0\0\0\0"
+        b"PK\5\6\0\0\0\0\1\0\1\0\x35\0\0\0\x26\0\0\0\0\0",
+        # atheris: a member without a name, which zipfile's `is_dir` of Python 3.10 and 3.11 looks at the end of.
+        b"PK\3\4\x14\0\0\0\0\0\0\0!" + bytes(17) + b"x"
+        b"PK\1\2\x14\3\x14\0\0\0\0\0\0\0!" + bytes(25) + b"\x80\1\0\0\0\0"
+        b"PK\5\6\0\0\0\0\1\0\1\0.\0\0\0\x1f\0\0\0\0\0",
     ],
 }
 """Target → inputs that once made something else come out than our own errors."""

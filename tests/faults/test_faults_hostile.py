@@ -1,4 +1,4 @@
-"""Hostile checkpoints with right checksums: each row of the list is refused, or harmless, within 512 MiB and seconds."""
+"""Hostile checkpoints with right checksums: each row of the list is refused or harmless, in 512 MiB and seconds."""
 
 from __future__ import annotations
 
@@ -14,51 +14,51 @@ from mutations import LONGEST_SECONDS, no_hang, small_v1
 
 from electra_convert.errors import CheckpointError, ElectraConvertError, SliceError, VocabularyError
 from electra_convert.hf.vocabulary import MOST_ENTRIES, read_vocabulary
+from electra_convert.tf1 import values
 from electra_convert.tf1.block import decode_block
 from electra_convert.tf1.checkpoint import open_checkpoint
+from electra_convert.tf1.dtypes import DTYPES
 from electra_convert.tf1.slices import MOST_SLICES, check_tiling
 from electra_convert.tf1.state import LARGEST, read_state
-from electra_convert.tf1.wire import BYTES, MOST_FIELDS, NUMBERS, Field, Malformed, decode, write_bytes
+from electra_convert.tf1.wire import BYTES, MOST_FIELDS, NUMBERS, Field, Malformed, decode, write_bytes, write_varint
 
 pytestmark = pytest.mark.skipif(not hasattr(__import__("os"), "mkfifo"), reason="needs FIFOs and limits of POSIX")
 
-Outcome = dict[str, Any]
+Outcomes = dict[str, tuple[str, dict[str, Any]]]
 
 
 @pytest.fixture(scope="module", params=LISTS)
-def outcomes(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, tuple[str, Outcome]]:
+def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
     built = build(tmp_path_factory.mktemp("hostile"), request.param)
     found = read_in_little_memory([folder for _, folder in built.values()])
     assert len(found) == len(built) + 1, found[-1]
     return {name: (expected, row) for (name, (expected, _)), row in zip(built.items(), found, strict=False)}
 
 
-def test_every_case_ends_as_it_must(outcomes: dict[str, tuple[str, Outcome]]) -> None:
+def test_every_case_ends_as_it_must(outcomes: Outcomes) -> None:
     others = {name: row for name, (expected, row) in outcomes.items() if row["outcome"] != expected}
     assert others == {}
 
 
-def test_no_case_takes_long(outcomes: dict[str, tuple[str, Outcome]]) -> None:
+def test_no_case_takes_long(outcomes: Outcomes) -> None:
     """A bound on hangs, not a measurement."""
     assert max(row["seconds"] for _, row in outcomes.values()) < LONGEST_SECONDS
 
 
-def test_every_refusal_names_the_file_or_the_variable(outcomes: dict[str, tuple[str, Outcome]]) -> None:
+def test_every_refusal_names_the_file_or_the_variable(outcomes: Outcomes) -> None:
     for name, (expected, row) in outcomes.items():
         if expected == "refused":
             assert "model.ckpt-7" in row["text"] or set(row["error"]["facts"]) & {"missing", "variable", "found"}, name
 
 
-def test_every_message_has_the_form(outcomes: dict[str, tuple[str, Outcome]]) -> None:
+def test_every_message_has_the_form(outcomes: Outcomes) -> None:
     errors = {name: row["error"] for name, (_, row) in outcomes.items() if "error" in row}
     made = {name: ElectraConvertError(e["message"], hint=e["hint"], **e["facts"]) for name, e in errors.items()}
     assert len(made) > 40
     assert {name: found for name, error in made.items() if (found := faults_of(error))} == {}
 
 
-def test_a_refusal_of_the_kernels_entry_names_the_kernel(outcomes: dict[str, tuple[str, Outcome]]) -> None:
+def test_a_refusal_of_the_kernels_entry_names_the_kernel(outcomes: Outcomes) -> None:
     kinds = ("dimension", "size", "offset", "shard", "type", "shape", "entry", "varint", "a slice", "slices", "too ")
     # An offset past the end cannot be told from a data file that was cut short, and that is what is said.
     others = ("nobody owns", "2^40", "offset 2^63")
@@ -144,6 +144,23 @@ def test_the_footer_has_one_way_to_be_written(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match="footer"):
         open_checkpoint(path)
+
+
+@pytest.mark.parametrize("piece", [11, 20, 64])
+def test_packed_numbers_are_decoded_in_pieces(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All at once they take forty times their place; a number may stand across the edge of two pieces."""
+    monkeypatch.setattr(values, "VARINTS_AT_ONCE", piece)
+    array = np.random.default_rng(0).integers(-(2**62), 2**62, 300) >> np.arange(300) % 63
+    packed = b"".join(map(write_varint, array.tolist()))
+    assert values.decode_values(write_bytes(10, packed), DTYPES[9], 300).tobytes() == array.tobytes()
+    for broken in (b"\x80" * 100 + b"\1", b"\1\1" + b"\x80" * 10 + b"\1"):
+        with pytest.raises(Malformed, match="longer than 10"):
+            values.decode_values(write_bytes(10, broken), DTYPES[9], broken.count(1))
+
+
+def test_half_a_number_where_none_must_be_is_refused() -> None:
+    with pytest.raises(Malformed, match="holds 0 values"):
+        values.decode_values(write_bytes(10, b"\x80"), DTYPES[9], 0)
 
 
 # --- data of another checkpoint ---------------------------------------------------------------------------------------

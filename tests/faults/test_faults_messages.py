@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -110,6 +111,27 @@ def test_harmful_names_that_were_ignored_do_no_harm_in_what_is_written(tmp_path:
         elif file.suffix == ".md":
             assert not steers(file.read_text())
             assert "<script>" not in file.read_text()
+
+
+def test_harmful_names_do_no_harm_in_a_report(tmp_path: Path) -> None:
+    """From the other side: a folder whose tensors have such names is verified, and both reports are written."""
+    pytest.importorskip("torch")
+    from safetensors.numpy import load_file, save_file
+
+    path, out = with_names(tmp_path / "ckpt"), tmp_path / "out"
+    convert(path, out, verify=False)
+    tensors = load_file(out / "model.safetensors")
+    save_file({**tensors, **{name: np.ones(2, np.float32) for name in HARMFUL.values()}}, out / "model.safetensors")
+    reports = tmp_path / "parity.xml", tmp_path / "parity.html"
+    done = run_cli("verify", str(path), str(out), "--junit-xml", str(reports[0]), "--html", str(reports[1]))
+    assert done.returncode == 1, done.stderr
+    assert not steers(done.stdout + done.stderr)
+    ElementTree.parse(reports[0])
+    for report in reports:
+        text = report.read_text(encoding="utf-8")
+        assert "alert(1)" in text
+        assert "<script>alert(1)" not in text
+        assert not set("\x1b\x07\u202e\u2066\u2028") & set(text)
 
 
 def test_a_name_of_10000_characters_is_cut_in_the_message(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from mutations import (
     Mutation,
     Specimen,
     Tally,
+    archived,
     cuts,
     electra_v1,
     electra_v2,
@@ -104,6 +105,16 @@ def test_an_electra_whose_table_was_changed_with_right_checksums_is_refused_or_t
 ) -> None:
     for file in tables(electra):
         passed(judge_all(electra, repaired(electra, file, 150, 4), tmp_path / "damaged"))
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz", "tar.bz2", "tar.xz", "tar."])
+def test_a_damaged_archive_is_refused_or_harmless(kind: str, tmp_path: Path) -> None:
+    """Dates and the like in a listing may change; no value ever does."""
+    specimen = archived(tmp_path / "sound", kind)
+    (file,) = specimen.files
+    share = 100 / len(specimen.files[file])
+    passed(judge_all(specimen, sampled(flips(specimen, file, (1, 0xFF)), 11, share), tmp_path / "damaged"))
+    passed(judge_all(specimen, sampled(cuts(specimen, file), 12, share), tmp_path / "damaged"))
 
 
 @pytest.mark.sweep

@@ -194,7 +194,7 @@ class TestChangingSources:
         kept = contents(scene.checkpoint)
         file = scene.checkpoint / "model.ckpt-7.data-00000-of-00001"
         try:
-            outcome = experiments._convert_changing(scene, middle, lambda name: experiments.CHANGES[change](file))
+            outcome = experiments.convert_changing(scene, middle, lambda name: experiments.CHANGES[change](file))
         finally:
             for name, data in kept.items():
                 (scene.checkpoint / name).write_bytes(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,7 +14,7 @@ if not sys.platform.startswith("linux"):
 
 import output_experiments as experiments
 from output_calls import Calls, counted
-from output_rig import Forker, Scene, forking
+from output_rig import ENVIRONMENT, Forker, Scene, forking, words_of
 
 from electra_convert import convert
 
@@ -51,6 +52,29 @@ class TestSignals:
 
     def test_from_the_start_of_the_process_on(self, scene: Scene) -> None:
         experiments.signals_to_whole_processes(scene, count=6).check()
+
+    @pytest.mark.parametrize("name", experiments.STOPPING)
+    def test_while_numpy_is_imported(self, scene: Scene, name: str) -> None:
+        """NumPy's C code prints an exception that comes then, and makes an ImportError of it."""
+        program = (
+            "import os, signal, sys\n"
+            "class Once:\n"
+            "    def find_spec(self, name, path=None, target=None):\n"
+            f"        if name == 'numpy._core._multiarray_umath': os.kill(os.getpid(), signal.{name})\n"
+            "sys.meta_path.insert(0, Once())\n"
+            "from electra_convert import cli\n"
+            "sys.exit(cli.main())\n"
+        )
+        scene.reset("old")
+        done = subprocess.run(
+            [sys.executable, "-c", program, *map(str, words_of(scene, "old"))],
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            preexec_fn=experiments.deliver_signals,
+        )
+        assert (done.returncode, done.stderr) == (128 + experiments.STOPPING[name], experiments.STOPPED)
+        assert scene.judge("old", new=False) == "kept"
 
     def test_during_the_proof(self, proven_scene: Scene, proving_forker: Forker) -> None:
         experiments.signals_at_random(proven_scene, proving_forker, count=12, flags=()).check()

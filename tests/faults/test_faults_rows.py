@@ -114,22 +114,46 @@ def config_file(**changes: object) -> Callable[[Path], dict[str, Any]]:
 WEIGHT = np.ones((E, H), np.float32)
 WRONG_MODEL: dict[str, tuple[Callable[[Variables], None], Refused | Told]] = {
     "a kernel is missing": (without(KERNEL), Refused(MappingError, ("1 of", KERNEL, "[8, 32]"))),
-    "a bias is missing": (without("electra/encoder/layer_1/output/dense/bias"), Refused(MappingError, ("layer_1/output/dense/bias",))),
+    "a bias is missing": (
+        without("electra/encoder/layer_1/output/dense/bias"),
+        Refused(MappingError, ("layer_1/output/dense/bias",)),
+    ),
     "a layer is missing": (without("electra/encoder/layer_0/"), Refused(MappingError, ("16 of", "layer_0"))),
     "the head is missing": (without("discriminator_predictions/"), Refused(LayoutError, ("discriminator",))),
     "word_embeddings are missing": (without(WORDS), Refused(MappingError, (WORDS,))),
-    "another vocabulary": (put("generator_predictions/output_bias", np.ones(V + 1, np.float32)),
-                           Refused(MappingError, ("output_bias", f"[{V + 1}]", f"[{V}]"), {"export": "generator"})),
-    "other positions": (put("electra/embeddings/position_embeddings", np.ones((P, E + 1), np.float32)),
-                        Refused(MappingError, ("position_embeddings", f"[{P}, {E + 1}]", f"[{P}, {E}]"))),
-    "another kernel shape": (put(KERNEL, np.ones((H, I + 1), np.float32)), Refused(MappingError, (KERNEL, f"[{H}, {I + 1}]", f"[{H}, {I}]"))),
-    "a layer of another size": (put("electra/encoder/layer_1/attention/self/key/kernel", np.ones((H, 2 * H), np.float32)),
-                                Refused(MappingError, ("layer_1", f"[{H}, {2 * H}]", f"[{H}, {H}]"))),
-    "an unknown variable": (put("electra/pooler/kernel", WEIGHT), Refused(MappingError, ("electra/pooler/kernel", "--ignore"))),
-    "a second generator": (put("generator_1/encoder/layer_0/output/dense/kernel", WEIGHT), Refused(MappingError, ("--ignore 'generator_1/*'",))),
+    "another vocabulary": (
+        put("generator_predictions/output_bias", np.ones(V + 1, np.float32)),
+        Refused(MappingError, ("output_bias", f"[{V + 1}]", f"[{V}]"), {"export": "generator"}),
+    ),
+    "other positions": (
+        put("electra/embeddings/position_embeddings", np.ones((P, E + 1), np.float32)),
+        Refused(MappingError, ("position_embeddings", f"[{P}, {E + 1}]", f"[{P}, {E}]")),
+    ),
+    "another kernel shape": (
+        put(KERNEL, np.ones((H, I + 1), np.float32)),
+        Refused(MappingError, (KERNEL, f"[{H}, {I + 1}]", f"[{H}, {I}]")),
+    ),
+    "a layer of another size": (
+        put("electra/encoder/layer_1/attention/self/key/kernel", np.ones((H, 2 * H), np.float32)),
+        Refused(MappingError, ("layer_1", f"[{H}, {2 * H}]", f"[{H}, {H}]")),
+    ),
+    "an unknown variable": (
+        put("electra/pooler/kernel", WEIGHT),
+        Refused(MappingError, ("electra/pooler/kernel", "--ignore")),
+    ),
+    "a second generator": (
+        put("generator_1/encoder/layer_0/output/dense/kernel", WEIGHT),
+        Refused(MappingError, ("--ignore 'generator_1/*'",)),
+    ),
     "a NaN": (values(KERNEL, (1, 2), np.nan), Refused(ValueRefused, (KERNEL, "[1, 2]", "nan", "--allow-nonfinite"))),
-    "an infinity": (values("electra/embeddings/LayerNorm/beta", (3,), -np.inf), Refused(ValueRefused, ("LayerNorm/beta", "[3]", "-inf"))),
-    "NaN that are allowed": (values(KERNEL, (1, 2), np.nan), Told("nonfinite", (KERNEL, "1 values"), {"allow_nonfinite": True})),
+    "an infinity": (
+        values("electra/embeddings/LayerNorm/beta", (3,), -np.inf),
+        Refused(ValueRefused, ("LayerNorm/beta", "[3]", "-inf")),
+    ),
+    "NaN that are allowed": (
+        values(KERNEL, (1, 2), np.nan),
+        Told("nonfinite", (KERNEL, "1 values"), {"allow_nonfinite": True}),
+    ),
     "NaN in a slot": (put(f"{KERNEL}/adam_m", np.full((H, I), np.nan, np.float32)), Told()),
     "one float16 among float32": (of_type(KERNEL, "float16"), Refused(MappingError, (KERNEL, "float16", "--dtype"))),
     "one float64 among float32": (of_type(KERNEL, "float64"), Refused(MappingError, (KERNEL, "float64", "--dtype"))),
@@ -139,7 +163,7 @@ WRONG_MODEL: dict[str, tuple[Callable[[Variables], None], Refused | Told]] = {
     "no step": (without("global_step"), Told("global-step", ("not there",))),
     "a step that is no integer": (put("global_step", np.array(7, np.float32)), Told("global-step", ("float32",))),
     "heads that do not divide": (lambda there: None, Refused(SettingError, ("3", str(H)), {"num_attention_heads": 3})),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("row", WRONG_MODEL)
@@ -167,7 +191,7 @@ def test_a_generator_that_is_not_there_is_refused_and_the_reason_is_that_there_i
 @pytest.mark.parametrize("name", [name for name in shapes_of("uniform") if not name.endswith(("beta", "gamma"))])
 def test_no_tensor_is_ever_made_up(name: str, tmp_path: Path) -> None:
     """Whatever single variable is gone, it is named and nothing is written."""
-    if name.startswith("electra/embeddings_project/") or name.startswith("discriminator_predictions/"):
+    if name.startswith(("electra/embeddings_project/", "discriminator_predictions/")):
         words: tuple[str, ...] = (name.split("/")[0].split("_")[0],)
     else:
         words = (name,)
@@ -178,24 +202,45 @@ def test_no_tensor_is_ever_made_up(name: str, tmp_path: Path) -> None:
 # --- F ----------------------------------------------------------------------------------------------------------------
 
 STATE: dict[str, tuple[bytes, Refused | Told]] = {
-    "an absolute path of another machine": (b'model_checkpoint_path: "/home/x/model.ckpt-7"', Told("checkpoint-path", ("/home/x",))),
+    "an absolute path of another machine": (
+        b'model_checkpoint_path: "/home/x/model.ckpt-7"',
+        Told("checkpoint-path", ("/home/x",)),
+    ),
     "a bucket": (b'model_checkpoint_path: "gs://bucket/run/model.ckpt-7"', Told("checkpoint-path", ("gs://bucket",))),
-    "another machine's path, and no such step": (b'model_checkpoint_path: "/home/x/model.ckpt-9"', Refused(CheckpointError, ("model.ckpt-7", "step 7"))),
+    "another machine's path, and no such step": (
+        b'model_checkpoint_path: "/home/x/model.ckpt-9"',
+        Refused(CheckpointError, ("model.ckpt-7", "step 7")),
+    ),
     "a path that climbs out": (b'model_checkpoint_path: "../../x"', Refused(CheckpointError, ("outside", "line 1"))),
-    "a file of the system": (b'model_checkpoint_path: "/etc/passwd"', Refused(CheckpointError, ("outside", "/etc/passwd"))),
+    "a file of the system": (
+        b'model_checkpoint_path: "/etc/passwd"',
+        Refused(CheckpointError, ("outside", "/etc/passwd")),
+    ),
     "a pattern": (b'model_checkpoint_path: "model.ckpt-?"', Refused(CheckpointError, ("model.ckpt-?", "step 7"))),
     "an empty path": (b'model_checkpoint_path: ""', Told()),
     "nothing in it": (b"", Told()),
     "a bare word": (b"model_checkpoint_path: model.ckpt-7", Refused(CheckpointError, ("line 1, column 24",))),
     "an unknown field": (b'\nmodel_path: "model.ckpt-7"', Refused(CheckpointError, ("line 2, column 1",))),
-    "a byte order mark": (b'\xef\xbb\xbfmodel_checkpoint_path: "model.ckpt-7"', Refused(CheckpointError, ("line 1, column 1",))),
-    "a string without an end": (b'model_checkpoint_path: "model.ckpt-7', Refused(CheckpointError, ("line 1, column 24",))),
+    "a byte order mark": (
+        b'\xef\xbb\xbfmodel_checkpoint_path: "model.ckpt-7"',
+        Refused(CheckpointError, ("line 1, column 1",)),
+    ),
+    "a string without an end": (
+        b'model_checkpoint_path: "model.ckpt-7',
+        Refused(CheckpointError, ("line 1, column 24",)),
+    ),
     "Latin-1": (b'model_checkpoint_path: "\xe4"', Refused(CheckpointError, ("byte 24", "0xe4"))),
     "UTF-16": ('model_checkpoint_path: "a"'.encode("utf-16"), Refused(CheckpointError, ("byte 0", "UTF-8"))),
-    "a step that was deleted": (b'model_checkpoint_path: "model.ckpt-9"', Refused(CheckpointError, ("model.ckpt-9", "step 7"))),
+    "a step that was deleted": (
+        b'model_checkpoint_path: "model.ckpt-9"',
+        Refused(CheckpointError, ("model.ckpt-9", "step 7")),
+    ),
     "more than a megabyte": (b"# " + b"x" * (1 << 20), Refused(CheckpointError, ("too large",))),
-    "escapes for a terminal": (b'model_checkpoint_path: "\\033[31m\\n../x"', Refused(CheckpointError, ("\\x1b[31m\\x0a",))),
-}  # fmt: skip
+    "escapes for a terminal": (
+        b'model_checkpoint_path: "\\033[31m\\n../x"',
+        Refused(CheckpointError, ("\\x1b[31m\\x0a",)),
+    ),
+}
 
 
 @pytest.mark.parametrize("row", STATE)
@@ -281,7 +326,10 @@ VOCABULARIES: dict[str, tuple[bytes, Refused | Told]] = {
     "too many lines": (lines([*TOKENS, "p"]), Refused(VocabularyError, (f"{V + 1} entries", f"at most {V}"))),
     "too few lines": (lines(TOKENS[:-1]), Told("vocab-short", (f"{V - 1} entries", f"{V} entries"))),
     "a token twice": (lines([*TOKENS[:-1], "a"]), Told("vocab-duplicate", ("a: lines 6, 20",))),
-    "a byte order mark": (b"\xef\xbb\xbf" + lines(TOKENS), Refused(VocabularyError, ("byte order mark", "without a byte order mark"))),
+    "a byte order mark": (
+        b"\xef\xbb\xbf" + lines(TOKENS),
+        Refused(VocabularyError, ("byte order mark", "without a byte order mark")),
+    ),
     "CR LF": (lines(TOKENS, "\r\n"), Told("vocab-crlf", ("20 lines",))),
     "no last newline": (lines(TOKENS)[:-1], Told()),
     "a blank last line": (lines([*TOKENS[:-1], ""]), Told("vocab-blank", ("line 20",))),
@@ -290,15 +338,23 @@ VOCABULARIES: dict[str, tuple[bytes, Refused | Told]] = {
     "a line separator in a token": (lines([*TOKENS[:-1], "a\u2028b"]), Told()),
     "white space around": (lines([*TOKENS[:-1], " o\t"]), Told("vocab-stripped", ("line 20",))),
     "a carriage return inside": (lines([*TOKENS[:-1], "a\rb"]), Refused(VocabularyError, ("line 20", "a\\x0db"))),
-    "ids behind tabs": (lines([f"{token}\t{number}" for number, token in enumerate(TOKENS)]), Refused(VocabularyError, ("[UNK]",))),
-    **{f"no {token}": (lines([other for other in TOKENS if other != token]), Refused(VocabularyError, (token, "--no-tokenizer")))
-       for token in TOKENS[:5]},
+    "ids behind tabs": (
+        lines([f"{token}\t{number}" for number, token in enumerate(TOKENS)]),
+        Refused(VocabularyError, ("[UNK]",)),
+    ),
+    **{
+        f"no {token}": (
+            lines([other for other in TOKENS if other != token]),
+            Refused(VocabularyError, (token, "--no-tokenizer")),
+        )
+        for token in TOKENS[:5]
+    },
     "Latin-1": (lines(TOKENS[:-1]) + b"\xe4\n", Refused(VocabularyError, ("line 20, byte", "0xe4"))),
     "UTF-16": ("\n".join(TOKENS).encode("utf-16"), Refused(VocabularyError, ("UTF-16",))),
     "UTF-16 without a mark": ("\n".join(TOKENS).encode("utf-16-le"), Refused(VocabularyError, ("[UNK]",))),
     "nothing": (b"", Refused(VocabularyError, ("empty",))),
     "zeros": (bytes(100), Refused(VocabularyError, ("[UNK]",))),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("row", VOCABULARIES)
