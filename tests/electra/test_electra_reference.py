@@ -77,13 +77,13 @@ def test_a_wrong_scope_shows(scope):
 
 
 def test_batches_do_not_touch_each_other():
-    """Weights are read once for all batches; each answer is that of the batch alone."""
+    """Weights are read once for all batches; each answer is that of the batch alone, but for the order of sums."""
     battery = build_battery(250, 128, 2)
     together = compute("default_small", "generator", list(battery))
     for batch, outputs in zip(battery, together, strict=True):
         (alone,) = compute("default_small", "generator", [batch])
-        assert np.array_equal(alone.logits, outputs.logits)
-        assert all(map(np.array_equal, alone.hidden_states, outputs.hidden_states))
+        pairs = [(alone.logits, outputs.logits), *zip(alone.hidden_states, outputs.hidden_states, strict=True)]
+        assert max(float(np.abs(one - other).max()) for one, other in pairs) < 1e-13
 
 
 def test_what_is_masked_does_not_matter():
