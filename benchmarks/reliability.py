@@ -1,9 +1,10 @@
-"""Runs every set of damaged input and hostile environment, and writes the table of `reliability.md`.
+"""Runs every set of damaged input and of hostile environment, and writes the table of `reliability.md`.
 
     nice python benchmarks/reliability.py [--only input|output] [--match WORDS] [--resume]
 
-The sets are those of `pytest -m sweep`, in tests/faults. Rows that are done are kept in a temporary file: `--resume`
-goes on where a run was broken off, and with `--match` runs some rows again and takes the others as they are.
+The sets are those of `pytest -m sweep`, in tests/faults; about ten minutes for the input, a quarter of an hour for the
+output. Rows of the input that are done are kept in a temporary file: `--resume` goes on where a run was broken off, and
+`--match` then runs some rows again and takes the others as they are.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,31 +28,58 @@ KEPT = Path(tempfile.gettempdir()) / "electra-convert-reliability.json"
 
 HEAD = """# What became of damaged files, hostile files and failing machines
 
-Made by `python benchmarks/reliability.py`; the judge is `tests/faults/mutations.py`. *Detected*: our own error with
-exit code 3 or 4 that names the file, and variable and byte where one is damaged. *Identical*: every value bit for bit
-as it was. *Wrong*: other values without a word, or an error that leaves out what it must name. *Crashed*: another
-exception, the end of the process, or more than five seconds.
+Made by `python benchmarks/reliability.py`.
 """
-SECTIONS = {
-    "input": ("Input", "*Identical* of a parser's row means that the edited input was read without another exception."),
-    "output": ("Output", "After each case OUT is absent, the old one whole, or the new one whole and verified."),
-}
+INPUT = """\
+The judge is `tests/faults/mutations.py`, which knows every value from the arrays that were written. *Detected*: our
+own error with exit code 3 or 4 that names the file, and variable and byte where one is damaged. *Identical*: every
+value bit for bit as it was (in a parser's row: the edited input was read). *Wrong*: other values without a word, or an
+error that leaves out what it must name. *Crashed*: another exception, the end of the process, or more than five
+seconds.
+"""
+OUTPUT = """\
+*Detected*: the run ended as it must, and OUT is as it was before, absent or the old one whole. *Identical*: OUT is the
+new folder, whole. *Wrong*: OUT is anything else, something is left beside it, or the end was told wrongly. *Crashed*:
+a traceback, or an end that nobody asked for.
+"""
 COLUMNS = ("fault", "cases", "detected", "identical", "wrong", "crashed", "memory")
 
-Job = Callable[[Callable[[str], object]], Any]
+Row = dict[str, Any]
 
 
-def jobs_of(section: str) -> dict[str, Job]:
-    """Return what is to be run for a section, by fault; none where its module is not there."""
-    name = f"{section}_rows"
-    if importlib.util.find_spec(name) is None:
-        return {}
-    jobs: dict[str, Job] = getattr(importlib.import_module(name), f"{section}_jobs")()
-    return jobs
+def input_rows(match: str, kept: dict[str, Row]) -> list[Row]:
+    """Return the rows of the input: as they were kept, or run now."""
+    import input_rows
+
+    for fault, job in input_rows.input_jobs().items():
+        if match in fault and (match or fault not in kept):
+            started = time.monotonic()
+            kept[fault] = job(_ticking(fault)).to_json()
+            KEPT.write_text(json.dumps(kept))
+            print(f"\r{_line(kept[fault])}  {time.monotonic() - started:.0f} s", file=sys.stderr)
+    return [kept[fault] for fault in input_rows.input_jobs() if fault in kept]
 
 
-def tick_for(fault: str) -> Callable[[str], None]:
-    """Return what shows how far a row is, a few times a second, on a line of stderr that is written over."""
+def output_rows() -> list[Row]:
+    """Run the sets of the output and return their rows; none where they are not there."""
+    if importlib.util.find_spec("output_rows") is None:
+        return []
+    import output_rows
+
+    def tell(tally: Any) -> None:
+        print(_line(_row(tally.row())), file=sys.stderr)
+        for failure in (*tally.wrong, *tally.crashed):
+            print(f"FAILURE {failure}", file=sys.stderr)
+
+    return [_row(values) for values in output_rows.output_rows(tell)]
+
+
+def _row(values: Sequence[Any]) -> Row:
+    return {"memory": 0, **dict(zip(COLUMNS, values, strict=False))}
+
+
+def _ticking(fault: str) -> Callable[[str], None]:
+    """Return what shows how far a row is, twice a second, on a line of stderr that is written over."""
     last = 0.0
 
     def tick(told: str) -> None:
@@ -65,53 +93,42 @@ def tick_for(fault: str) -> Callable[[str], None]:
     return tick
 
 
-def run(section: str, match: str, kept: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a section: as they were kept, or run now."""
-    for fault, job in jobs_of(section).items():
-        key = f"{section}: {fault}"
-        if match not in fault and key not in kept:
-            continue
-        if key not in kept or (match and match in fault):
-            started = time.monotonic()
-            kept[key] = job(tick_for(fault)).to_json()
-            KEPT.write_text(json.dumps(kept))
-            print(f"\r{line_of(kept[key])}  {time.monotonic() - started:.0f} s", file=sys.stderr)
-        yield kept[key]
+def _line(row: Row) -> str:
+    values = {**row, "memory": f"{row['memory'] / 1e6:.0f} MB" if row["memory"] else " "}
+    return f"| {' | '.join(str(values[column]) for column in COLUMNS)} |"
 
 
-def line_of(row: dict[str, Any]) -> str:
-    values = {**row, "memory": f"{row['memory'] / 1e6:.0f} MB" if row["memory"] else ""}
-    return f"| {' | '.join(str(values[column]) if values[column] != '' else ' ' for column in COLUMNS)} |"
-
-
-def table_of(section: str, rows: list[dict[str, Any]]) -> str:
-    """Return a section of the report."""
-    title, remark = SECTIONS[section]
-    head = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
-    total = {column: sum(row[column] for row in rows) for column in COLUMNS[1:-1]}
+def _section(title: str, remark: str, rows: list[Row]) -> str:
+    """Return a section of the report, with a line for all rows together."""
+    total: Row = {column: sum(row[column] for row in rows) for column in COLUMNS[1:-1]}
     total |= {"fault": "**all**", "memory": max((row["memory"] for row in rows), default=0)}
-    return "\n".join([f"\n## {title}\n\n{remark}\n", head, *map(line_of, rows), line_of(total)]) + "\n"
+    head = [f"| {' | '.join(COLUMNS)} |", f"|---|{'---:|' * (len(COLUMNS) - 1)}"]
+    return "\n".join([f"\n## {title}\n", remark, *head, *map(_line, rows), _line(total), ""])
+
+
+def _as_before(title: str) -> str:
+    """Return a section as it stands in the report."""
+    mark = f"\n## {title}\n"
+    before = REPORT.read_text() if REPORT.exists() else ""
+    return mark + before.split(mark)[1].split("\n## ")[0] if mark in before else ""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Run the full sets and write reliability.md.")
-    parser.add_argument("--only", choices=sorted(SECTIONS), help="one half of the table")
-    parser.add_argument("--match", default="", help="only faults with these words; the rest as it was kept")
-    parser.add_argument("--resume", action="store_true", help="take rows that a run before has done")
+    parser.add_argument("--only", choices=["input", "output"], help="one half; the other stays as it is")
+    parser.add_argument("--match", default="", help="of the input, only faults with these words")
+    parser.add_argument("--resume", action="store_true", help="take rows of the input that a run before has done")
     words = parser.parse_args()
     kept = json.loads(KEPT.read_text()) if words.resume and KEPT.exists() else {}
-    report, bad = HEAD, 0
-    before = REPORT.read_text() if REPORT.exists() else ""
-    for section in SECTIONS:
-        if words.only in (None, section):
-            rows = list(run(section, words.match, kept))
-            bad += sum(row["wrong"] + row["crashed"] for row in rows)
-            report += table_of(section, rows) if rows else ""
-        elif (mark := f"\n## {SECTIONS[section][0]}\n") in before:
-            report += mark + before.split(mark)[1].split("\n## ")[0]
-    REPORT.write_text(report)
-    print(report)
-    return 1 if bad else 0
+    made = [] if words.only == "output" else input_rows(words.match, kept)
+    stopped = [] if words.only == "input" else output_rows()
+    REPORT.write_text(
+        HEAD
+        + (_section("Input", INPUT, made) if made else _as_before("Input"))
+        + (_section("Output", OUTPUT, stopped) if stopped else _as_before("Output"))
+    )
+    print(REPORT.read_text())
+    return 1 if any(row["wrong"] or row["crashed"] for row in (*made, *stopped)) else 0
 
 
 if __name__ == "__main__":

@@ -15,10 +15,14 @@ __version__ = "0.1.0"
 # A literal, because importlib.metadata would cost as much time as the whole command line.
 _HOME = {
     "Checkpoint": "tf1.checkpoint",
+    "CheckpointError": "errors",
+    "ChecksumError": "errors",
     "Conversion": "conversion",
     "ElectraConvertError": "errors",
+    "InputError": "errors",
     "Inspection": "inspection",
     "Parity": "parity",
+    "ParityError": "errors",
     "Variable": "tf1.checkpoint",
     "convert": "conversion",
     "inspect": "inspection",
@@ -29,17 +33,27 @@ _HOME = {
 
 if TYPE_CHECKING:
     from electra_convert.conversion import Conversion, convert, state_dict
-    from electra_convert.errors import ElectraConvertError
+    from electra_convert.errors import (
+        CheckpointError,
+        ChecksumError,
+        ElectraConvertError,
+        InputError,
+        ParityError,
+    )
     from electra_convert.inspection import Inspection, inspect
     from electra_convert.parity import Parity, verify
     from electra_convert.tf1.checkpoint import Checkpoint, Variable, open_checkpoint
 
 __all__ = [
     "Checkpoint",
+    "CheckpointError",
+    "ChecksumError",
     "Conversion",
     "ElectraConvertError",
+    "InputError",
     "Inspection",
     "Parity",
+    "ParityError",
     "Variable",
     "__version__",
     "convert",

@@ -20,7 +20,7 @@ from electra_convert.notices import Notice
 from electra_convert.opening import opened
 from electra_convert.options import Export, Options, Reader, StrPath
 from electra_convert.parity import require_torch
-from electra_convert.planning import ConversionPlan, HalfPlan, LeftOut, plan_conversion
+from electra_convert.planning import ConversionPlan, HalfPlan, LeftOut, plan_conversion, setup_told
 from electra_convert.progress import Progress, no_progress
 from electra_convert.streaming import TensorStream
 from electra_convert.wording import some
@@ -148,14 +148,18 @@ def convert(
     )
     if verify:
         require_torch()
-    with opened(checkpoint, reader) as source:
+    with opened(checkpoint, reader, data="optional") as source:
         shown = os.fspath(checkpoint) if isinstance(checkpoint, (str, os.PathLike)) else source.shown
         refuse_overlap(out, [shown, *source.paths()])
         check_target(out, overwrite=overwrite, needed_bytes=0)
         plan = plan_conversion(source, options)
         _refuse_warnings(options, plan.notices)
+        # Only now: a checkpoint of another model is better told by its name than by its missing files.
+        if not dry_run:
+            source.require_data()
         if dry_run:
-            exports = [planned_half(half, os.fspath(_folder(out, half, options))) for half in plan.halves]
+            written = plan.tokenizing is not None
+            exports = [planned_half(half, os.fspath(_folder(out, half, options)), written) for half in plan.halves]
             return _conversion(shown, source, out, options, plan, exports, plan.notices)
         exports, notices = _write(source, out, options, plan, progress)
         return _conversion(shown, source, out, options, plan, exports, notices)
@@ -231,7 +235,7 @@ def _conversion(
 ) -> Conversion:
     return Conversion(
         checkpoint=summarise(shown, source, plan.trained_length),
-        setup=plan.examination.layout.setup.told,
+        setup=setup_told(plan.examination, plan.hparams),
         out=os.fspath(out),
         dry_run=options.dry_run,
         halves=tuple(exports),

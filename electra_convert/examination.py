@@ -87,15 +87,14 @@ def examine(checkpoint: Checkpoint, ignore: Sequence[str] = ()) -> Examination:
 
 def summarise(path: str, checkpoint: Checkpoint, trained_length: int | None) -> CheckpointSummary:
     """Return the summary of an open checkpoint; reads `global_step` and nothing else."""
-    step, source = checkpoint.step
     return CheckpointSummary(
         path=path,
         prefix=checkpoint.shown,
         name=checkpoint.name,
         format=checkpoint.format,
         shards=checkpoint.shards,
-        step=step,
-        step_source=source,
+        step=checkpoint.step,
+        step_source=checkpoint.step_source,
         nbytes=checkpoint.nbytes,
         trained_length=trained_length,
     )

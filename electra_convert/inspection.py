@@ -19,7 +19,7 @@ from electra_convert.hf.vocabulary import read_vocabulary
 from electra_convert.notices import Notice
 from electra_convert.opening import opened
 from electra_convert.options import Reader, StrPath
-from electra_convert.planning import export_dtype
+from electra_convert.planning import export_dtype, setup_told
 
 if TYPE_CHECKING:
     from electra_convert.tf1.checkpoint import Checkpoint
@@ -169,7 +169,7 @@ def inspect(checkpoint: StrPath | Checkpoint, *, reader: Reader = "auto") -> Ins
         shown = os.fspath(checkpoint) if isinstance(checkpoint, (str, os.PathLike)) else source.shown
         return Inspection(
             checkpoint=summarise(shown, source, length),
-            setup=layout.setup.told,
+            setup=setup_told(examination),
             halves=halves,
             variables=variables,
             vocabulary=vocabulary,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
-from electra_convert.errors import EnvironmentFailure
+from electra_convert.errors import CheckpointError, EnvironmentFailure
 from electra_convert.options import Reader, StrPath
 
 if TYPE_CHECKING:
@@ -28,7 +28,16 @@ def opened(
     from electra_convert.tf1.checkpoint import open_checkpoint
 
     try:
-        with open_checkpoint(checkpoint, reader=reader, data=data) as own:
+        try:
+            own = open_checkpoint(checkpoint, reader=reader, data=data)
+        except FileNotFoundError as error:
+            raise CheckpointError(
+                "a file of the checkpoint changed during the run",
+                where=os.fspath(checkpoint) if error.filename is None else str(error.filename),
+                found="no such file any more",
+                hint="wait until nothing writes the checkpoint, or convert a copy",
+            ) from error
+        with own:
             yield own
     except BrokenPipeError:  # nobody listens to the progress any more
         raise

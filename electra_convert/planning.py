@@ -12,8 +12,8 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from electra_convert.electra.hparams import Hparams
-from electra_convert.electra.layout import HALVES, KNOWN_SCALARS, STEP, Kind, Layout
-from electra_convert.electra.mapping import HalfName, Move
+from electra_convert.electra.layout import HALVES, KNOWN_SCALARS, STEP, Half, Kind, Layout, layer_count
+from electra_convert.electra.mapping import HalfName, Move, expand
 from electra_convert.electra.settings import Given, Settled, config_misfits
 from electra_convert.errors import LayoutError, MappingError, SettingError
 from electra_convert.examination import Examination, examine, trained_length_of_slots
@@ -28,8 +28,15 @@ if TYPE_CHECKING:
 FLOATS = {"float16", "bfloat16", "float32", "float64"}
 
 ENERGY = {
-    True: "it was trained by Electric: its logit is an energy, and its sigmoid is not the chance that a token is fake",
-    None: "it may have been trained by Electric, whose logit is an energy and no probability; names cannot tell",
+    True: "the model was trained by Electric: its logit is an energy, and the sigmoid of it is no probability",
+    None: "the model may have been trained by Electric, whose logit is an energy and no probability; names cannot tell",
+}
+
+# What the two-tower set-ups are called once it is known who trained them.
+TRAINED_BY = {
+    True: " (Electric)",
+    False: " (with ELECTRA's objective)",
+    None: " (Electric, or with ELECTRA's objective)",
 }
 
 
@@ -128,6 +135,7 @@ def _plan_halves(
     for name in wanted:
         try:
             half = examination.layout.half(name)
+            _refuse_ignored_weights(examination, half)
             body = half.scopes.body if half.scopes else ""
             own = replace(given, flags=options.flags_for(name, body), config=given.config if name in fits else None)
             settled = examination.settle(name, own)
@@ -141,6 +149,22 @@ def _plan_halves(
     if not halves:
         raise LayoutError("no half can be exported", found=[f"{name}: {reason}" for name, reason in refused])
     return tuple(halves), tuple(refused)
+
+
+def _refuse_ignored_weights(examination: Examination, half: Half) -> None:
+    """Refuse `--ignore` where it cuts into a half: a layer less would be another model, and look like a right one."""
+    if half.scopes is None or not examination.ignored:
+        return
+    layers = layer_count(half.scopes.body, {*examination.ignored, *examination.layout.kinds})
+    needed = {name for _, _, name in expand(half.name, half.scopes, layers, project=True)}
+    cut = sorted(needed & set(examination.ignored))
+    if cut:
+        raise SettingError(
+            f"--ignore leaves out variables of the {half.name}",
+            found=[f"{len(cut)} variables", *some(cut)],
+            expected="patterns that match variables unknown to ELECTRA, or of the other half",
+            hint="narrow the pattern",
+        )
 
 
 def _halves_of_config(layout: Layout, wanted: Sequence[HalfName], given: Given) -> set[HalfName]:
@@ -220,7 +244,7 @@ def _trained_lengths(checkpoint: Checkpoint, examination: Examination, hparams: 
     graph = examination.graph
     lengths = {
         "graph": graph.trained_length.value if graph and graph.trained_length else None,
-        "slots": trained_length_of_slots(checkpoint),
+        "slots": None if checkpoint.missing else trained_length_of_slots(checkpoint),
         "hparams": hparams.trained_length if hparams else None,
     }
     return {source: length for source, length in lengths.items() if length is not None}
@@ -291,6 +315,12 @@ def is_electric(examination: Examination, hparams: Hparams | None) -> bool | Non
     if hparams is not None and hparams.electric is not None:
         return hparams.electric
     return examination.graph.electric if examination.graph else None
+
+
+def setup_told(examination: Examination, hparams: Hparams | None = None) -> str:
+    """Return the set-up in words; two towers with who trained them, as far as graph or hparams tell."""
+    setup = examination.layout.setup
+    return setup.told + TRAINED_BY[is_electric(examination, hparams)] if setup.towers else setup.told
 
 
 def _energy_warnings(examination: Examination, hparams: Hparams | None, halves: Sequence[HalfPlan]) -> list[Notice]:

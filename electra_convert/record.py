@@ -13,7 +13,7 @@ from electra_convert import __version__
 from electra_convert.electra.mapping import ARCHITECTURE
 from electra_convert.hf.card import CardFacts, CardValue
 from electra_convert.notices import Notice
-from electra_convert.planning import ConversionPlan, HalfPlan
+from electra_convert.planning import ConversionPlan, HalfPlan, setup_told
 
 if TYPE_CHECKING:
     from electra_convert.hf.folder import FileSum
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 SCHEMA = "electra-convert/conversion/1"
 TOOL = "electra-convert"
+
+# Notices on how the files were found, not on what they hold: their facts are paths, and where a checkpoint lay, or how
+# it was typed, must not change the record.
+OF_THE_MACHINE = {"checkpoint-path", "suffix-removed"}
 
 
 def record_document(
@@ -36,7 +40,6 @@ def record_document(
     verification: Verification,
 ) -> dict[str, Any]:
     """Return the record of one half."""
-    step, step_source = checkpoint.step
     return {
         "schema": SCHEMA,
         "tool": {"name": TOOL, "version": __version__},
@@ -44,12 +47,13 @@ def record_document(
             "name": checkpoint.name,
             "format": checkpoint.format,
             "shards": checkpoint.shards,
-            "step": step,
-            "step_source": step_source or None,
+            "step": checkpoint.step,
+            "step_source": checkpoint.step_source or None,
             "files": [_file(file.name, file.nbytes, file.crc32c) for file in checkpoint.source_files()],
             "vocabulary": _vocabulary(plan),
         },
         "setup": plan.examination.layout.setup.name,
+        "setup_told": setup_told(plan.examination, plan.hparams),
         "half": half.half,
         "architecture": ARCHITECTURE[half.half],
         "dtype": half.dtype,
@@ -83,13 +87,22 @@ def record_document(
         "not_exported": _not_exported(plan, half),
         # JSON has no NaN and no infinity.
         "scalars": {name: value if isfinite(value) else str(value) for name, value in plan.scalars.items()},
-        "warnings": [
-            {"code": notice.code, "message": notice.message} for notice in notices if notice.kind == "warning"
-        ],
-        "notes": [{"code": notice.code, "message": notice.message} for notice in notices if notice.kind == "note"],
+        "warnings": _told(notices, "warning", plan, half),
+        "notes": _told(notices, "note", plan, half),
         "verification": verification.to_json(),
         "files": [file.to_json() for file in files],
     }
+
+
+def _told(notices: tuple[Notice, ...], kind: str, plan: ConversionPlan, half: HalfPlan) -> list[dict[str, Any]]:
+    """Return the notices of a kind, but those of another half, with their facts as far as these hold no path."""
+    others = {id(notice) for other in plan.halves if other is not half for notice in other.settled.notices}
+    told = []
+    for notice in notices:
+        if notice.kind == kind and id(notice) not in others and notice.code not in OF_THE_MACHINE:
+            facts = {label: fact for label, fact in notice.to_json()["facts"].items() if label != "where"}
+            told.append({"code": notice.code, "message": notice.message, "facts": facts})
+    return told
 
 
 def card_facts(
@@ -101,13 +114,13 @@ def card_facts(
 ) -> CardFacts:
     """Return what the model card of one half says."""
     origins = half.settled.origins
-    energy = [f"{notice.message}: {dict(notice.facts)['found']}" for notice in notices if notice.code == "energy"]
+    energy = [str(dict(notice.facts)["found"]) for notice in notices if notice.code == "energy"]
     return CardFacts(
         checkpoint=checkpoint.name,
         half=half.half,
         model_class=ARCHITECTURE[half.half],
-        setup=plan.examination.layout.setup.told,
-        step=checkpoint.step[0],
+        setup=setup_told(plan.examination, plan.hparams),
+        step=checkpoint.step,
         parameters=half.parameters,
         dtype=half.dtype,
         values=[CardValue(key, value, origins[key].source) for key, value in half.settled.config.to_json().items()],

@@ -188,7 +188,7 @@ def compare_types(dtypes: Mapping[str, str]) -> Check:
             f"{name} is {dtype}" for name, dtype in sorted(dtypes.items()) if dtype != usual or usual not in FLOATS
         ]
     found = ", ".join(f"{count} {dtype}" for dtype, count in counts.most_common()) or "none"
-    limit = f"one of {', '.join(FLOATS)}"
+    limit = "one float type"
     return Check("structure", "types", not faults, found, limit, CONFIG, reason=_listed(faults))
 
 

@@ -107,7 +107,9 @@ def _load_pickle(path: Path) -> dict[str, Array]:
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
-        raise FolderError("not a file of tensors", where=str(path), found=str(error).split("\n")[0]) from error
+        raise FolderError(
+            "not a file of tensors", where=str(path), found="what torch does not load as tensors alone"
+        ) from error
     if not isinstance(tensors, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
         raise FolderError("not a file of tensors", where=str(path), expected="a dict of tensors by their names")
     return {str(name): _to_numpy(tensor.detach(), str(name), path) for name, tensor in tensors.items()}

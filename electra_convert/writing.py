@@ -44,7 +44,7 @@ class HalfExport:
     parameters: int
     dtype: str
     nbytes: int
-    files: tuple[tuple[str, int], ...]
+    files: tuple[tuple[str, int | None], ...]
     config: Mapping[str, Any]
     sources: Mapping[str, Origin]
     checked: str
@@ -123,10 +123,11 @@ def write_half(
     return _export(half, shown, written.nbytes, files, checked, verification), found
 
 
-def planned_half(half: HalfPlan, shown: str) -> HalfExport:
-    """Return what `write_half` would write, as far as it is known before."""
+def planned_half(half: HalfPlan, shown: str, tokenizer: bool) -> HalfExport:
+    """Return what `write_half` would write; of the files but the weights the sizes are not known before."""
     nbytes = weights_nbytes(_specs(half))
-    return _export(half, shown, nbytes, ((names.WEIGHTS, nbytes),), "", Verification("none", "dry run"))
+    files = [(name, nbytes if name == names.WEIGHTS else None) for name in names.files_of(tokenizer)]
+    return _export(half, shown, nbytes, tuple(files), "", Verification("none", "dry run"))
 
 
 def needed_bytes(plan: ConversionPlan) -> int:
@@ -180,7 +181,7 @@ def _export(
     half: HalfPlan,
     shown: str,
     nbytes: int,
-    files: tuple[tuple[str, int], ...],
+    files: tuple[tuple[str, int | None], ...],
     checked: str,
     verification: Verification,
 ) -> HalfExport:

@@ -193,7 +193,9 @@ def _load_pickle(file: Path) -> dict[str, Tensor]:
         tensors = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
         # torch's text goes on about loading without `weights_only`, which would run code from the file.
-        raise FolderError("not a file of tensors", where=str(file), found=str(error).split("\n")[0]) from error
+        raise FolderError(
+            "not a file of tensors", where=str(file), found="what torch does not load as tensors alone"
+        ) from error
     if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise FolderError("not a file of tensors", where=str(file), expected="a dict of tensors by their names")
     return dict(tensors)

@@ -133,7 +133,11 @@ def settle(layout: Layout, name: HalfName, given: Given, graph: GraphValues | No
     origins = {key: Origin("shape", _shape_detail(half, key)) for key in sizes}
     origins |= {key: Origin(offer.source, offer.detail) for key, offer in chosen.items()}
     ordered = {key: origins[key] for key in config.to_json()}
-    return Settled(config, ordered, tuple(_rule_notices(name, config, chosen)))
+    return Settled(
+        config,
+        ordered,
+        tuple(_rule_notices(name, config, chosen, half.scopes is not None and half.scopes.body != "electra")),
+    )
 
 
 def _offers(key: str, half: Half, given: Given, graph: GraphValues | None) -> list[_Offer]:
@@ -226,7 +230,8 @@ def _refuse_odd_heads(half: Half, config: ElectraConfig, heads: _Offer) -> None:
         )
 
 
-def _rule_notices(name: HalfName, config: ElectraConfig, chosen: Mapping[str, _Offer]) -> list[Notice]:
+def _rule_notices(name: HalfName, config: ElectraConfig, chosen: Mapping[str, _Offer], own_tower: bool) -> list[Notice]:
+    """Return what rules decided; a flag reaches a tower other than `electra` only where its half is exported alone."""
     notices = []
     decisive = [key for key in DECISIVE if chosen[key].source == "rule"]
     if decisive:
@@ -240,6 +245,7 @@ def _rule_notices(name: HalfName, config: ElectraConfig, chosen: Mapping[str, _O
                 + " and ".join(
                     f"{FLAG_NAMES[key]} {'N' if key == 'num_attention_heads' else 'ACT'}" for key in decisive
                 )
+                + (" exporting this half alone" if "num_attention_heads" in decisive and own_tower else "")
                 + ", or --hparams, or keep the .meta file beside the checkpoint",
                 taken=[f"{key} {chosen[key].value} ({chosen[key].detail})" for key in decisive],
             )

@@ -22,6 +22,12 @@ RECORD = "conversion.json"
 _PIECE = 1 << 20
 
 
+def files_of(tokenizer: bool) -> list[str]:
+    """Return the names of the files of a folder, sorted, with or without those of a tokenizer."""
+    own = [CARD, CONFIG, RECORD, WEIGHTS]
+    return sorted([*own, SPECIAL_TOKENS, TOKENIZER, TOKENIZER_CONFIG, VOCABULARY] if tokenizer else own)
+
+
 @dataclass(frozen=True, slots=True)
 class FileSum:
     """A file's name, size and CRC-32C."""

@@ -43,7 +43,10 @@ def conversion_lines(conversion: Conversion) -> list[str]:
     """Return the summary of a conversion."""
     lines = block("Read", [_checkpoint(conversion.checkpoint), conversion.setup])
     for half in conversion.halves:
-        lines += block("Converted", [f"{half.half}: {_amount(half)}, {half.dtype}", *_by_source(half)])
+        lines += block(
+            "Would convert" if conversion.dry_run else "Converted",
+            [f"{half.half}: {_amount(half)}, {half.dtype}", *_by_source(half)],
+        )
     for name, reason in conversion.refused:
         lines += block("Refused", wrapped(f"{name}: {_reason(name, reason)}"))
     lines += block("Left out", wrapped(", ".join(_group(group.what, group.count) for group in conversion.left_out)))
@@ -219,8 +222,9 @@ def _reason(half: str, reason: str) -> str:
     return safe(reason.removeprefix(f"no {half} can be exported: "))
 
 
-def _files(files: Iterable[tuple[str, int]]) -> list[str]:
-    return [f"  {line}" for line in columns([(safe(name), size(nbytes)) for name, nbytes in files], right=[1])]
+def _files(files: Iterable[tuple[str, int | None]]) -> list[str]:
+    rows = [(safe(name), "" if nbytes is None else size(nbytes)) for name, nbytes in files]
+    return [f"  {line}" for line in columns(rows, right=[1])]
 
 
 def _value(value: object) -> str:

@@ -58,6 +58,7 @@ class Bundle:
             flaws = self._open_shards(prefix)
             if flaws and data == "required":
                 raise _refusal(flaws, f"{shown}.index")
+            self._flaws = flaws
         except BaseException:
             self.close()
             raise
@@ -80,6 +81,11 @@ class Bundle:
     def data_files(self) -> tuple[SourceHandle, ...]:
         """The data files that are usable."""
         return tuple(file for file in self._shards if file is not None)
+
+    def require_data(self) -> None:
+        """Raise CheckpointError if a data file is missing, and TruncatedFile if one is not all there."""
+        if self._flaws:
+            raise _refusal(self._flaws, f"{self._shown}.index")
 
     def read_number(self, name: str) -> int | None:
         """Return the value of an integer scalar, without NumPy; None if its data file is not there."""

@@ -80,6 +80,9 @@ class Reader(Protocol):
     def fill(self, variable: Variable, targets: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Fill each of `targets` with the next bytes of a variable, yield it, and check the checksum at the end."""
 
+    def require_data(self) -> None:
+        """Raise where a file that holds values is not usable."""
+
     def read_number(self, name: str) -> int | None:
         """Return the value of an integer scalar; None if its data file is not there."""
 
@@ -108,7 +111,7 @@ class Checkpoint:
         self.missing: tuple[str, ...] = reader.missing
         self.variables: Mapping[str, Variable] = MappingProxyType(dict(sorted(reader.variables.items())))
         self.nbytes: int = sum(variable.nbytes for variable in self.variables.values())
-        self.step, notices = self._find_step()
+        (self.step, self.step_source), notices = self._find_step()
         self.notices: tuple[Notice, ...] = (*source.notices, *reader.notices, *notices)
 
     def read(self, name: str) -> np.ndarray:
@@ -170,6 +173,10 @@ class Checkpoint:
         """Return where its files are, the `.meta` among them; in a temporary folder if they were unpacked."""
         paths = [file.path for file in (*self._reader.tables, *self._reader.data_files)]
         return paths if self.meta is None else [*paths, self.meta]
+
+    def require_data(self) -> None:
+        """Raise `CheckpointError` if a data file is missing or short, as opening with `data="required"` does."""
+        self._reader.require_data()
 
     def check_unchanged(self) -> None:
         """Raise `CheckpointError` if a file with names or values is no longer the one that was opened."""

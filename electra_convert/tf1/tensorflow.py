@@ -53,6 +53,9 @@ class TensorFlowReader:
             raise
         self.shards = len(self.data_files or self.tables)
 
+    def require_data(self) -> None:
+        """Do nothing: what was opened is all there."""
+
     def read_number(self, name: str) -> int | None:
         """Return the value of an integer scalar."""
         return int(self._restore(self.variables[name]))

@@ -105,6 +105,9 @@ class SavedSlices:
         for file in self._files:
             file.close()
 
+    def require_data(self) -> None:
+        """Do nothing: what was opened is all there."""
+
     def read_number(self, name: str) -> int | None:
         """Return the value of an integer scalar, without NumPy."""
         variable, (part, *_) = self.variables[name], self._parts[name]

@@ -358,7 +358,7 @@ def _leave_free(folder: Path, nbytes: int) -> None:
         os.posix_fallocate(file.fileno(), 0, free - nbytes)
 
 
-SYSTEM_CALLS = ("write", "fsync", "fallocate", "mkdir", "rename", "renameat2", "preadv")
+SYSTEM_CALLS = ("write", "fsync", "fallocate", "mkdir", "rename", "renameat2", "preadv", "preadv2")
 
 
 def failing_system_calls(scene: Scene, code: str, step: int = 1, names: Sequence[str] = SYSTEM_CALLS) -> Tally:
@@ -436,6 +436,8 @@ def changing_sources(scene: Scene, step: int = 1) -> Tally:
     try:
         for ending in ("data-00000-of-00001", "index"):
             for what, change in CHANGES.items():
+                if ending == "index" and change is _rewrite_unseen:
+                    continue  # names and places were taken from it when it was opened; only its recorded sum differs
                 for wanted in range(0, len(names), step):
                     _restore(kept, scene.checkpoint)
                     file = scene.checkpoint / f"model.ckpt-7.{ending}"

@@ -78,6 +78,7 @@ class Scene:
     """A checkpoint, the OUT of an earlier conversion (its generator), and the OUT that a run must write."""
 
     def __init__(self, base: Path, **options: Any) -> None:
+        base.mkdir(exist_ok=True)
         self.base, self.room, self.out = base, base / "room", base / "room" / "out"
         self.checkpoint = write_made_up(base / "ckpt")
         convert(self.checkpoint, base / "old", export="generator", verify=False)

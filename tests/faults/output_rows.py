@@ -1,7 +1,7 @@
-"""The full sets of the output's faults, as rows of a table: `output_rows()`; about a quarter of an hour on two cores.
+"""The full sets of the output's faults, as rows of a table; about a quarter of an hour on two cores.
 
-Needs `tests/` and `tests/faults/` on the path, as pytest puts them there. What cannot be done here (mounting, strace)
-makes no row.
+Needs `tests/` and `tests/faults/` on the path, as pytest puts them there. What cannot be done on a machine (mounting,
+strace) makes no row there.
 """
 
 from __future__ import annotations
@@ -9,66 +9,87 @@ from __future__ import annotations
 import errno
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import output_experiments as experiments
-from output_rig import Scene, Tally, forking
+from output_rig import Forker, Scene, Tally, forking
+from rows import Row
 
-Row = tuple[str, int, int, int, int, int]
-"""Fault, cases, ended as promised with OUT as it was, OUT is the new folder whole, wrong, crashed."""
+Experiment = Callable[[Scene, Forker], Tally]
+Job = Callable[[Callable[[str], object]], Row]
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "kill -9 before call N": lambda scene, one: experiments.kills_at_calls(scene, one, count=None),
+    "kill -9 at a random moment": lambda scene, one: experiments.kills_at_random(scene, one, count=500),
+    "kill -9 of a process from its start on": lambda scene, one: experiments.kills_of_whole_processes(scene, count=60),
+    "signal before call N": lambda scene, one: experiments.signals_at_calls(scene, one, count=None),
+    "signal at a random moment": lambda scene, one: experiments.signals_at_random(scene, one, count=500),
+    "signal to a process from its start on": lambda scene, one: experiments.signals_to_whole_processes(scene, count=60),
+    "a second signal while cleaning up": lambda scene, one: experiments.second_signals(scene, one, count=100),
+    "call N fails: EIO": lambda scene, one: experiments.failing_calls(scene, errno.EIO),
+    "call N fails: ENOSPC": lambda scene, one: experiments.failing_calls(scene, errno.ENOSPC),
+    "call N fails: EACCES": lambda scene, one: experiments.failing_calls(scene, errno.EACCES),
+    "call N and all after it fail": lambda scene, one: experiments.failing_calls(scene, errno.EIO, ever_after=True),
+    "file size limit": lambda scene, one: experiments.limited_files(scene, one, limits=range(0, 24_000, 197)),
+    "two writers on one OUT": lambda scene, one: _two_writers(scene, one),
+    "OUT a file, a link, misplaced, the checkpoint itself": lambda scene, one: experiments.odd_places(scene),
+    "the checkpoint changes during the run": lambda scene, one: experiments.changing_sources(scene, step=3),
+    "stdout closed or full": lambda scene, one: experiments.closed_pipes(scene),
+    "memory limit": lambda scene, one: experiments.short_of_memory(scene, one, range(0, 8192, 64)),
+}
+WITH_STRACE: dict[str, Experiment] = {
+    "system call N fails (strace): EIO": lambda scene, one: experiments.failing_system_calls(scene, "EIO", step=5),
+    "system call N fails (strace): ENOSPC": lambda scene, one: experiments.failing_system_calls(
+        scene, "ENOSPC", step=5
+    ),
+}
+WITH_MOUNT: dict[str, Experiment] = {
+    "disk full": lambda scene, one: experiments.full_disks(scene, one, pages=range(40)),
+    "OUT a mount point, or read-only": lambda scene, one: experiments.unwritable_places(scene),
+}
+WITH_TORCH: dict[str, Experiment] = {
+    "signal at a random moment of a proof": lambda scene, one: experiments.signals_at_random(
+        scene, one, count=100, flags=()
+    ),
+}
 
 
-def output_rows(tell: Callable[[Tally], None] = lambda tally: None) -> list[Row]:
-    """Run every disturbance in full and return the table; `tell` is called with each row as it is done."""
-    rows = []
+def output_jobs() -> dict[str, Job]:
+    """Return what is to be run, by fault; each job is given what to call with its progress, and returns its row."""
+    plain = {**EXPERIMENTS, **(WITH_STRACE if shutil.which("strace") else {}), **(WITH_MOUNT if _can_mount() else {})}
+    jobs = {fault: _job(fault, experiment) for fault, experiment in plain.items()}
+    return jobs | {fault: _job(fault, experiment, "torch") for fault, experiment in WITH_TORCH.items()}
+
+
+def output_rows() -> list[tuple[str, int, int, int, int, int]]:
+    """Return (fault, cases, ended as promised with OUT as it was, OUT the new folder whole, wrong, crashed) of each."""
+    rows = [job(lambda told: None) for job in output_jobs().values()]
+    return [(row.fault, row.cases, row.detected, row.identical, row.wrong, row.crashed) for row in rows]
+
+
+def _job(fault: str, experiment: Experiment, *preloaded: str) -> Job:
+    def run(tick: Callable[[str], object]) -> Row:
+        tick("running")
+        with tempfile.TemporaryDirectory() as temporary, forking(Path(temporary) / "forker", *preloaded) as forker:
+            scene = Scene(Path(temporary) / "scene", verify=bool(preloaded))
+            tally = experiment(scene, forker)
+        for line in tally.wrong + tally.crashed:
+            tick(f"{fault}: {line}\n")
+        return Row(fault, tally.cases, tally.detected, tally.identical, len(tally.wrong), len(tally.crashed))
+
+    return run
+
+
+def _two_writers(scene: Scene, one: Forker) -> Tally:
+    with forking(scene.base / "other") as other:
+        return experiments.two_writers(scene, one, other, rounds=200)
+
+
+def _can_mount() -> bool:
     with tempfile.TemporaryDirectory() as temporary:
-        for tally in _tallies(Path(temporary)):
-            tell(tally)
-            rows.append(tally.row())
-    return rows
-
-
-def _tallies(base: Path) -> Iterator[Tally]:
-    for name in ("scene", "proven"):
-        (base / name).mkdir()
-    scene = Scene(base / "scene")
-    with forking(base / "one") as one, forking(base / "other") as other:
-        yield experiments.kills_at_calls(scene, one, count=None)
-        yield experiments.kills_at_random(scene, one, count=500)
-        yield experiments.kills_of_whole_processes(scene, count=60)
-        yield experiments.signals_at_calls(scene, one, count=None)
-        yield experiments.signals_at_random(scene, one, count=500)
-        yield experiments.signals_to_whole_processes(scene, count=60)
-        yield experiments.second_signals(scene, one, count=100)
-        for code in (errno.EIO, errno.ENOSPC, errno.EACCES):
-            yield experiments.failing_calls(scene, code)
-        yield experiments.failing_calls(scene, errno.EIO, ever_after=True)
-        if shutil.which("strace"):
-            yield experiments.failing_system_calls(scene, "EIO", step=5)
-            yield experiments.failing_system_calls(scene, "ENOSPC", step=5)
         try:
-            yield experiments.full_disks(scene, one, pages=range(40))
-            yield experiments.unwritable_places(scene)
+            with experiments.small_disk(Path(temporary) / "disk"):
+                return True
         except PermissionError:
-            pass
-        yield experiments.limited_files(scene, one, limits=range(0, 24_000, 197))
-        yield experiments.two_writers(scene, one, other, rounds=200)
-        yield experiments.odd_places(scene)
-        yield experiments.changing_sources(scene, step=3)
-        yield experiments.closed_pipes(scene)
-        yield experiments.short_of_memory(scene, one, range(0, 8192, 64))
-    proven = Scene(base / "proven", verify=True)
-    with forking(base / "proving", "torch") as proving:
-        yield experiments.signals_at_random(proven, proving, count=100, flags=())
-
-
-def _print(tally: Tally) -> None:
-    fault, cases, kept, new, wrong, crashed = tally.row()
-    print(f"{fault:55} {cases:5} {kept:5} {new:5} {wrong:3} {crashed:3}  slowest {tally.slowest:.2f} s", flush=True)
-    for line in tally.wrong + tally.crashed:
-        print("    " + line.replace("\n", "\n        "), flush=True)
-
-
-if __name__ == "__main__":
-    output_rows(_print)
+            return False

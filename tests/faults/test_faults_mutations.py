@@ -92,9 +92,8 @@ def test_a_file_that_is_gone_or_another_is_found(small: Specimen, tmp_path: Path
     passed(judge_all(small, losses(small), tmp_path / "damaged"))
 
 
-def test_a_changed_table_with_right_checksums_is_found_or_harmless(small: Specimen, tmp_path: Path) -> None:
-    if "V2" in small.name:
-        pytest.skip("names are not under rule here: see the ELECTRAs")
+def test_a_changed_table_with_right_checksums_crashes_nothing(small: Specimen, tmp_path: Path) -> None:
+    """Names are under no rule here, so that other ones may come out: see the ELECTRAs. Nothing crashes or hangs."""
     for file in tables(small):
         tally = judge_all(small, repaired(small, file, 200, 3), tmp_path / "damaged")
         assert tally.crashed == []

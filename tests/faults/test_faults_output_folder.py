@@ -76,7 +76,7 @@ class TestFailingCalls:
     """A run that fails ends with 4 and names a file; OUT is as it was, and nothing else is left."""
 
     def test_any_one(self, scene: Scene) -> None:
-        experiments.failing_calls(scene, errno.EIO, step=2).check()
+        experiments.failing_calls(scene, errno.EIO, step=3).check()
 
     def test_for_want_of_space(self, scene: Scene) -> None:
         only = frozenset({"write", "fsync", "close", "mkdir", "rename", "renameat2", "posix_fallocate", "open"})

@@ -33,7 +33,7 @@ def test_values_come_back(tmp_path: Path, shards: int, byteorder: str) -> None:
     with open_checkpoint(write_v2(tmp_path / "x-40", variables, shards=shards, byteorder=byteorder)) as checkpoint:
         assert same(read_all(checkpoint), variables)
         assert checkpoint.shards == shards
-        assert checkpoint.step == (40, "global_step")
+        assert (checkpoint.step, checkpoint.step_source) == (40, "global_step")
         warned = [notice.code for notice in checkpoint.notices if notice.kind == "warning"]
         assert warned == (["big-endian"] if byteorder == "big" else [])
 
@@ -130,7 +130,7 @@ def test_a_checkpoint_without_data_opens_if_data_is_optional() -> None:
         assert len(checkpoint.variables) == 404
         assert len(checkpoint.missing) == 1
         assert "at least 92491512 bytes" in checkpoint.missing[0]
-        assert checkpoint.step == (None, "")
+        assert (checkpoint.step, checkpoint.step_source) == (None, "")
         with pytest.raises(CheckpointError) as caught:
             checkpoint.read("electra/embeddings/word_embeddings")
         assert caught.value.found == list(checkpoint.missing)

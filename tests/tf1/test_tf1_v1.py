@@ -33,7 +33,7 @@ def test_values_come_back(tmp_path: Path, block_size: int) -> None:
     variables = {**small_variables(), "complex": np.array([1 + 2j, 3 - 4j])}
     with open_checkpoint(write_v1(tmp_path / "model.ckpt-40", variables, block_size)) as checkpoint:
         assert checkpoint.format == "V1"
-        assert checkpoint.step == (40, "global_step")
+        assert (checkpoint.step, checkpoint.step_source) == (40, "global_step")
         assert same(read_all(checkpoint), variables)
 
 
