@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 SCHEMA = "electra-convert/conversion/1"
 TOOL = "electra-convert"
 
-# Notices on how the files were found, not on what they hold: their facts are paths, and where a checkpoint lay, or how
-# it was typed, must not change the record.
-OF_THE_MACHINE = {"checkpoint-path", "suffix-removed"}
+# How the path was typed must not change the record.
+OF_THE_COMMAND = {"suffix-removed"}
+
+# The facts of these notices are paths.
+OF_THE_MACHINE = {"checkpoint-path"}
 
 
 def record_document(
@@ -99,8 +101,9 @@ def _told(notices: tuple[Notice, ...], kind: str, plan: ConversionPlan, half: Ha
     others = {id(notice) for other in plan.halves if other is not half for notice in other.settled.notices}
     told = []
     for notice in notices:
-        if notice.kind == kind and id(notice) not in others and notice.code not in OF_THE_MACHINE:
-            facts = {label: fact for label, fact in notice.to_json()["facts"].items() if label != "where"}
+        if notice.kind == kind and id(notice) not in others and notice.code not in OF_THE_COMMAND:
+            named = {} if notice.code in OF_THE_MACHINE else notice.to_json()["facts"]
+            facts = {label: fact for label, fact in named.items() if label != "where"}
             told.append({"code": notice.code, "message": notice.message, "facts": facts})
     return told
 

@@ -326,7 +326,7 @@ class TestInputs:
             run(folder / name, tmp_path / name)
             assert same(tmp_path / "folder", tmp_path / name)
         run(folder / "electra_tiny.index", tmp_path / "index")
-        assert differing(tmp_path / "folder", tmp_path / "index") == ["conversion.json"]  # a note says so
+        assert same(tmp_path / "folder", tmp_path / "index")
 
     def test_a_half_that_is_missing_in_part_is_refused_with_the_list(self, made, tmp_path: Path) -> None:
         error = refused(MappingError, made(change=lambda there: there.pop(BIAS)), tmp_path / "out")
@@ -339,6 +339,13 @@ class TestInputs:
         conversion = run(path, tmp_path / "out", ignore=["generator_1/*"])
         assert "ignored" in codes(conversion)
         assert [group.count for group in conversion.left_out if group.what == "ignored"] == [2]
+
+    def test_a_layer_cannot_be_ignored_away(self, made, tmp_path: Path) -> None:
+        """A model of one layer less would look whole."""
+        error = refused(SettingError, made(), tmp_path / "out", ignore=["electra/encoder/layer_1/*"])
+        assert error.exit_code == 3
+        assert "16 variables" in error.facts["found"][0]
+        assert list(tmp_path.glob("out*")) == []
 
     def test_what_is_needed_cannot_be_ignored(self, made, tmp_path: Path) -> None:
         error = refused(MappingError, made(), tmp_path / "out", ignore=["*/query/kernel"])

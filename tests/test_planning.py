@@ -444,9 +444,9 @@ class TestElectric:
     @pytest.mark.parametrize(
         ("hparams", "found"),
         [
-            ({"electric_objective": True}, "it was trained by Electric"),
+            ({"electric_objective": True}, "the model was trained by Electric"),
             ({"two_tower_generator": True}, None),
-            (None, "it may have been trained by Electric"),
+            (None, "the model may have been trained by Electric"),
         ],
     )
     def test_hparams_tell_it_too_and_otherwise_the_warning_says_may(
