@@ -3,19 +3,18 @@
     nice python benchmarks/reliability.py [--only input|output] [--match WORDS] [--resume]
 
 The sets are those of `pytest -m sweep`, in tests/faults; about ten minutes for the input, a quarter of an hour for the
-output. Rows of the input that are done are kept in a temporary file: `--resume` goes on where a run was broken off, and
-`--match` then runs some rows again and takes the others as they are.
+output. Rows that are done are kept in a temporary file: `--resume` goes on where a run was broken off, and `--match`
+then runs some rows again and takes the others as they are.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,35 +46,15 @@ COLUMNS = ("fault", "cases", "detected", "identical", "wrong", "crashed", "memor
 Row = dict[str, Any]
 
 
-def input_rows(match: str, kept: dict[str, Row]) -> list[Row]:
-    """Return the rows of the input: as they were kept, or run now."""
-    import input_rows
-
-    for fault, job in input_rows.input_jobs().items():
+def rows_of(jobs: dict[str, Any], match: str, kept: dict[str, Row]) -> list[Row]:
+    """Return the rows of some jobs: as they were kept, or run now."""
+    for fault, job in jobs.items():
         if match in fault and (match or fault not in kept):
             started = time.monotonic()
             kept[fault] = job(_ticking(fault)).to_json()
             KEPT.write_text(json.dumps(kept))
             print(f"\r{_line(kept[fault])}  {time.monotonic() - started:.0f} s", file=sys.stderr)
-    return [kept[fault] for fault in input_rows.input_jobs() if fault in kept]
-
-
-def output_rows() -> list[Row]:
-    """Run the sets of the output and return their rows; none where they are not there."""
-    if importlib.util.find_spec("output_rows") is None:
-        return []
-    import output_rows
-
-    def tell(tally: Any) -> None:
-        print(_line(_row(tally.row())), file=sys.stderr)
-        for failure in (*tally.wrong, *tally.crashed):
-            print(f"FAILURE {failure}", file=sys.stderr)
-
-    return [_row(values) for values in output_rows.output_rows(tell)]
-
-
-def _row(values: Sequence[Any]) -> Row:
-    return {"memory": 0, **dict(zip(COLUMNS, values, strict=False))}
+    return [kept[fault] for fault in jobs if fault in kept]
 
 
 def _ticking(fault: str) -> Callable[[str], None]:
@@ -116,12 +95,15 @@ def _as_before(title: str) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Run the full sets and write reliability.md.")
     parser.add_argument("--only", choices=["input", "output"], help="one half; the other stays as it is")
-    parser.add_argument("--match", default="", help="of the input, only faults with these words")
-    parser.add_argument("--resume", action="store_true", help="take rows of the input that a run before has done")
+    parser.add_argument("--match", default="", help="only faults with these words")
+    parser.add_argument("--resume", action="store_true", help="take rows that a run before has done")
     words = parser.parse_args()
     kept = json.loads(KEPT.read_text()) if words.resume and KEPT.exists() else {}
-    made = [] if words.only == "output" else input_rows(words.match, kept)
-    stopped = [] if words.only == "input" else output_rows()
+    import input_rows
+    import output_rows
+
+    made = [] if words.only == "output" else rows_of(input_rows.input_jobs(), words.match, kept)
+    stopped = [] if words.only == "input" else rows_of(output_rows.output_jobs(), words.match, kept)
     REPORT.write_text(
         HEAD
         + (_section("Input", INPUT, made) if made else _as_before("Input"))

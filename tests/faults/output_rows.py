@@ -62,12 +62,6 @@ def output_jobs() -> dict[str, Job]:
     return jobs | {fault: _job(fault, experiment, "torch") for fault, experiment in WITH_TORCH.items()}
 
 
-def output_rows() -> list[tuple[str, int, int, int, int, int]]:
-    """Return (fault, cases, ended as promised with OUT as it was, OUT the new folder whole, wrong, crashed) of each."""
-    rows = [job(lambda told: None) for job in output_jobs().values()]
-    return [(row.fault, row.cases, row.detected, row.identical, row.wrong, row.crashed) for row in rows]
-
-
 def _job(fault: str, experiment: Experiment, *preloaded: str) -> Job:
     def run(tick: Callable[[str], object]) -> Row:
         tick("running")
