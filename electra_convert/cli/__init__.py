@@ -14,7 +14,7 @@ import click
 
 from electra_convert import __version__
 from electra_convert.cli.console import Console
-from electra_convert.cli.endings import CLOSED_PIPE, ending_of
+from electra_convert.cli.endings import CLOSED_PIPE, INTERRUPTED, ending_of
 from electra_convert.cli.options import HELP_NAMES, Sections
 from electra_convert.cli.signals import stopping_by_exception
 from electra_convert.errors import EnvironmentFailure, UsageError
@@ -100,7 +100,13 @@ def main() -> int:
     """Run the command line on `sys.argv` and return the exit code (the table is in `endings`)."""
     if os.environ.get(COMPLETION_VARIABLE):
         root.main(prog_name=NAME, complete_var=COMPLETION_VARIABLE)  # answers the shell and exits
-    arguments = sys.argv[1:]
+    try:
+        return _answer(sys.argv[1:])
+    except KeyboardInterrupt:  # before our handlers stand, or after
+        return INTERRUPTED
+
+
+def _answer(arguments: list[str]) -> int:
     console = Console(json_for=_command_of(arguments) if _asks_for_json(arguments) else None)
     try:
         with stopping_by_exception() as stops:
