@@ -16,7 +16,7 @@ from electra_convert.electra.layout import HALVES
 from electra_convert.electra.mapping import HalfName
 from electra_convert.errors import StrictError, UsageError
 from electra_convert.examination import CheckpointSummary, summarise
-from electra_convert.notices import Notice
+from electra_convert.notices import Notice, Noticed
 from electra_convert.opening import opened
 from electra_convert.options import Export, Options, Reader, StrPath
 from electra_convert.parity import require_torch
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Conversion:
+class Conversion(Noticed):
     """What a conversion did: the halves it wrote, what it left out, what a person should know."""
 
     checkpoint: CheckpointSummary
@@ -44,16 +44,6 @@ class Conversion:
     left_out: tuple[LeftOut, ...]
     refused: tuple[tuple[HalfName, str], ...]
     notices: tuple[Notice, ...]
-
-    @property
-    def warnings(self) -> tuple[Notice, ...]:
-        """The notices that a person may act on."""
-        return tuple(notice for notice in self.notices if notice.kind == "warning")
-
-    @property
-    def notes(self) -> tuple[Notice, ...]:
-        """The notices for the record."""
-        return tuple(notice for notice in self.notices if notice.kind == "note")
 
     def to_json(self) -> dict[str, Any]:
         """Return the conversion as plain data."""

@@ -16,7 +16,7 @@ from electra_convert.errors import InputError, VocabularyError
 from electra_convert.examination import CheckpointSummary, Examination, examine, find_vocabulary, summarise
 from electra_convert.hf.casing import find_casing
 from electra_convert.hf.vocabulary import read_vocabulary
-from electra_convert.notices import Notice
+from electra_convert.notices import Notice, Noticed
 from electra_convert.opening import opened
 from electra_convert.options import Reader, StrPath
 from electra_convert.planning import export_dtype, setup_told
@@ -93,7 +93,7 @@ class VocabularyView:
 
 
 @dataclass(frozen=True, slots=True)
-class Inspection:
+class Inspection(Noticed):
     """What a checkpoint holds."""
 
     checkpoint: CheckpointSummary
@@ -115,16 +115,6 @@ class Inspection:
         total = sum(variable.nbytes for variable in self.variables)
         slots = sum(variable.nbytes for variable in self.variables if variable.kind == "optimizer")
         return slots / total if total else 0.0
-
-    @property
-    def warnings(self) -> tuple[Notice, ...]:
-        """The notices that a person may act on."""
-        return tuple(notice for notice in self.notices if notice.kind == "warning")
-
-    @property
-    def notes(self) -> tuple[Notice, ...]:
-        """The notices for the record."""
-        return tuple(notice for notice in self.notices if notice.kind == "note")
 
     def to_json(self) -> dict[str, Any]:
         """Return the inspection as plain data."""

@@ -31,6 +31,24 @@ class Notice:
         return {"code": self.code, "message": self.message, "facts": facts, "hint": self.hint}
 
 
+class Noticed:
+    """A result that carries notices."""
+
+    __slots__ = ()
+
+    notices: tuple[Notice, ...]
+
+    @property
+    def warnings(self) -> tuple[Notice, ...]:
+        """The notices that a person may act on."""
+        return tuple(notice for notice in self.notices if notice.kind == "warning")
+
+    @property
+    def notes(self) -> tuple[Notice, ...]:
+        """The notices for the record."""
+        return tuple(notice for notice in self.notices if notice.kind == "note")
+
+
 def warning(code: str, message: str, hint: str | None = None, **facts: Fact) -> Notice:
     """Return a notice that a user may act on."""
     return Notice("warning", code, message, tuple(facts.items()), hint)

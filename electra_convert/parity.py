@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from electra_convert.electra.mapping import ARCHITECTURE, HalfName
 from electra_convert.errors import FolderError, MissingExtra, ParityError
 from electra_convert.examination import CheckpointSummary, Examination, examine, summarise
-from electra_convert.notices import Notice
+from electra_convert.notices import Notice, Noticed
 from electra_convert.opening import opened
 from electra_convert.options import Reader, Reference, StrPath
 from electra_convert.progress import VERIFYING, Progress, no_progress
@@ -85,7 +85,7 @@ class HalfParity:
 
 
 @dataclass(frozen=True, slots=True)
-class Parity:
+class Parity(Noticed):
     """The verdict on a folder, half by half."""
 
     checkpoint: CheckpointSummary
@@ -102,16 +102,6 @@ class Parity:
     def checks(self) -> tuple[Check, ...]:
         """Every check of every half."""
         return tuple(check for half in self.halves for check in half.checks)
-
-    @property
-    def warnings(self) -> tuple[Notice, ...]:
-        """The notices that a person may act on."""
-        return tuple(notice for notice in self.notices if notice.kind == "warning")
-
-    @property
-    def notes(self) -> tuple[Notice, ...]:
-        """The notices for the record."""
-        return tuple(notice for notice in self.notices if notice.kind == "note")
 
     def summary(self) -> str:
         """Return the verdict in a line: what failed first, or that all holds."""
@@ -206,6 +196,7 @@ def prove(
     """Return the verdict on one half's folder; with `bytes_compared` the second rung was climbed before."""
     import numpy as np
 
+    from electra_convert.diagnosis import explain
     from electra_convert.proof import Proof
 
     proof = Proof(source, examination, half, folder, reference, seed, bytes_compared)
@@ -224,7 +215,7 @@ def prove(
             references=tuple(proof.references),
             checks=tuple(proof.checks),
             unproven=tuple(proof.unproven),
-            explanations=tuple(proof.explain()),
+            explanations=tuple(explain(proof)) if any(not check.passed for check in proof.checks) else (),
             rounding=proof.rounding,
         )
     finally:

@@ -98,12 +98,6 @@ class Proof:
             steps.append(("transformers", self._transformers))
         return steps
 
-    def explain(self) -> list[str]:
-        """Return why checks failed, as far as it can be told."""
-        from electra_convert.diagnosis import explain
-
-        return explain(self) if any(not check.passed for check in self.checks) else []
-
     # --- what is compared ---------------------------------------------------------------------------------------------
 
     @cached_property

@@ -15,14 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from electra_convert.electra.mapping import TIED
+from electra_convert.electra.mapping import OLD_ENDINGS, TIED
 from electra_convert.errors import FolderError
 from electra_convert.hf.weights import Weights, open_weights
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 WEIGHTS, PICKLE = "model.safetensors", "pytorch_model.bin"
-OLD_ENDINGS = {".LayerNorm.gamma": ".LayerNorm.weight", ".LayerNorm.beta": ".LayerNorm.bias"}
 POSITION_IDS = "embeddings.position_ids"
 
 

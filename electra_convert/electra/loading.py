@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from electra_convert.electra.config import ElectraConfig
+from electra_convert.electra.mapping import OLD_ENDINGS
 from electra_convert.errors import FolderError, MappingError
 from electra_convert.wording import some
 
@@ -30,9 +31,6 @@ REQUIRED: dict[str, Any] = {"position_embedding_type": "absolute", "is_decoder":
 
 # What JSON may hold for a field of ElectraConfig, by its annotation: a rate may be written 0.
 TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "str": (str,)}
-
-# transformers 5.0.0 writes these endings, as did the first PyTorch ports of BERT; every version reads them.
-OLD_ENDINGS = {".LayerNorm.gamma": ".LayerNorm.weight", ".LayerNorm.beta": ".LayerNorm.bias"}
 
 # Every class stores the tower under this prefix but ElectraModel, which may have it.
 BODY = "electra."

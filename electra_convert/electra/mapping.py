@@ -96,6 +96,9 @@ ROWS = (
 # stored under the first name. A stored copy would untie the two in transformers 5.0.
 TIED = {"generator_lm_head.weight": "electra.embeddings.word_embeddings.weight"}
 
+# transformers 5.0.0 saves these endings, as did the first PyTorch ports of BERT; every version reads them.
+OLD_ENDINGS = {".LayerNorm.gamma": ".LayerNorm.weight", ".LayerNorm.beta": ".LayerNorm.bias"}
+
 ARCHITECTURE: dict[HalfName, str] = {"discriminator": "ElectraForPreTraining", "generator": "ElectraForMaskedLM"}
 
 
