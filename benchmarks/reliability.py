@@ -39,8 +39,7 @@ seconds.
 OUTPUT = """\
 *Detected*: the run ended as it must, and OUT is as it was before, absent or the old one whole. *Identical*: OUT is the
 new folder, whole. *Wrong*: OUT is anything else, something is left beside it, or the end was told wrongly. *Crashed*:
-a traceback, or an end that nobody asked for. A signal in Python's own start-up, before the first line of the program,
-cannot be answered: one in a few hundred of those sent within the first millisecond ends with Python's traceback.
+a traceback, or an end that nobody asked for.
 """
 COLUMNS = ("fault", "cases", "detected", "identical", "wrong", "crashed", "memory")
 

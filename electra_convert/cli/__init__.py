@@ -129,6 +129,8 @@ def _run(arguments: list[str], console: Console, stops: Sequence[BaseException])
         raise
     except (Exception, KeyboardInterrupt) as error:  # the one place where everything ends, bugs included
         return _end(stops[0] if stops else error, console)
+    if stops:  # asked to stop where Python drops exceptions: what was published stays, the ending is told
+        return _end(stops[0], console)
     return status if isinstance(status, int) else 0
 
 

@@ -1,8 +1,8 @@
 """Signals that ask a process to stop become an exception, so that context managers clean up.
 
 The first one raises; a second one, of any kind, ends the process at once, as the system would. Code in between may
-turn the exception into another, so what was raised is remembered. NumPy, while it is imported, would print it as well:
-until that is over (0.1 s) the signal waits.
+turn the exception into another, so what was raised is remembered. NumPy, while it is imported, would print it as well,
+and Python drops it in the callbacks of its import locks: until that is over (0.1 s) the signal waits.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def stopping_by_exception() -> Iterator[list[Stopped]]:
     def stop(number: int, frame: FrameType | None) -> None:
         for each in wanted:
             signal.signal(each, signal.SIG_DFL)
-        if _numpy_is_loading() and hasattr(signal, "setitimer"):
-            signal.signal(signal.SIGALRM, lambda *_: stop(number, None))
+        if (_numpy_is_loading() or _would_swallow(frame)) and hasattr(signal, "setitimer"):
+            signal.signal(signal.SIGALRM, lambda _, interrupted: stop(number, interrupted))
             signal.setitimer(signal.ITIMER_REAL, AGAIN)
             return
         raised.append(Stopped(number))
@@ -57,6 +57,11 @@ def stopping_by_exception() -> Iterator[list[Stopped]]:
     finally:
         for number in wanted:
             signal.signal(number, before[number])
+
+
+def _would_swallow(frame: FrameType | None) -> bool:
+    """Return whether Python might print and drop an exception, as in the callbacks that free its import locks."""
+    return frame is not None and frame.f_code.co_filename == "<frozen importlib._bootstrap>"
 
 
 def _numpy_is_loading() -> bool:
