@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from electra_convert.cli import main
+from electra_convert.cli import process
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(process())

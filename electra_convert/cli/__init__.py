@@ -96,20 +96,25 @@ def _no_such_command(name: str) -> UsageError:
     return UsageError("no such command", found=name, expected=", ".join(COMMANDS), hint=hint)
 
 
-def main() -> int:
+def process() -> int:
+    """Run the command line as a process that ends with it: a signal that comes after the end changes nothing."""
+    return main(ends_process=True)
+
+
+def main(*, ends_process: bool = False) -> int:
     """Run the command line on `sys.argv` and return the exit code (the table is in `endings`)."""
     if os.environ.get(COMPLETION_VARIABLE):
         root.main(prog_name=NAME, complete_var=COMPLETION_VARIABLE)  # answers the shell and exits
     try:
-        return _answer(sys.argv[1:])
+        return _answer(sys.argv[1:], ends_process)
     except KeyboardInterrupt:  # before our handlers stand, or after
         return INTERRUPTED
 
 
-def _answer(arguments: list[str]) -> int:
+def _answer(arguments: list[str], ends_process: bool) -> int:
     console = Console(json_for=_command_of(arguments) if _asks_for_json(arguments) else None)
     try:
-        with stopping_by_exception() as stops:
+        with stopping_by_exception(ignored_after=ends_process) as stops:
             status = _run(arguments, console, stops)
     except BrokenPipeError:  # whoever read us has gone: nobody to tell
         status = CLOSED_PIPE

@@ -30,11 +30,12 @@ class Stopped(KeyboardInterrupt):
 
 
 @contextmanager
-def stopping_by_exception() -> Iterator[list[Stopped]]:
+def stopping_by_exception(*, ignored_after: bool = False) -> Iterator[list[Stopped]]:
     """Raise `Stopped` in the main thread when the process is asked to stop; give a list that then holds it.
 
     A signal that whoever started us had ignored (nohup, jobs in the background) stays ignored, and a handler that
-    was not installed from Python stays in place.
+    was not installed from Python stays in place. With `ignored_after` a signal that comes when all is done and told
+    cannot change how the process ends; else the handlers are put back.
     """
     before = {number: signal.getsignal(number) for number in STOPPING}
     wanted = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
@@ -56,7 +57,7 @@ def stopping_by_exception() -> Iterator[list[Stopped]]:
         yield raised
     finally:
         for number in wanted:
-            signal.signal(number, before[number])
+            signal.signal(number, signal.SIG_IGN if ignored_after else before[number])
 
 
 def _would_swallow(frame: FrameType | None) -> bool:

@@ -185,8 +185,8 @@ def signals_to_whole_processes(scene: Scene, count: int, seed: int = 0) -> Tally
         process.send_signal(STOPPING[name])
         stdout, stderr = process.communicate()
         tally.slowest = max(tally.slowest, time.monotonic() - sent)
-        # Python's own start and end print a traceback for SIGINT, before and after anything of ours runs.
-        early = process.returncode == -STOPPING[name]
+        # Python's own start prints a traceback for SIGINT, before anything of ours runs.
+        early = (process.returncode, stdout) == (-STOPPING[name], "")
         outcome = scene.judge(before, new=None) if early else ""
         tally.add(
             outcome or _judge_stopped(scene, before, name, process.returncode, stdout, stderr),
@@ -219,7 +219,7 @@ def _judge_stopped(
     scene: Scene, before: str, name: str, status: int, stdout: str, stderr: str, sure: bool = False
 ) -> str:
     stopped = 128 + STOPPING[name]
-    if (status, stderr, sure) == (-STOPPING[name], "", False):  # before our own handling was in place
+    if (status, stdout, stderr, sure) == (-STOPPING[name], "", "", False):  # before our own handling was in place
         return scene.judge(before, new=None)
     if status not in ({stopped} if sure else {0, stopped}) or "Traceback" in stderr or "Exception ignored" in stderr:
         return f"crashed: {status} {stderr}"

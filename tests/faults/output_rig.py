@@ -171,8 +171,7 @@ FORKING = textwrap.dedent(
                 os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666), number)
             exec(order["before"])
             sys.argv = ["electra-convert", *order["words"]]
-            status = cli.main()
-            os._exit(status)
+            os._exit(cli.process())
         print(pid, file=answers, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), file=answers, flush=True)
     """

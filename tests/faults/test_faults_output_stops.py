@@ -63,7 +63,7 @@ class TestSignals:
             f"        if name == 'numpy._core._multiarray_umath': os.kill(os.getpid(), signal.{name})\n"
             "sys.meta_path.insert(0, Once())\n"
             "from electra_convert import cli\n"
-            "sys.exit(cli.main())\n"
+            "sys.exit(cli.process())\n"
         )
         scene.reset("old")
         done = subprocess.run(
@@ -75,6 +75,28 @@ class TestSignals:
         )
         assert (done.returncode, done.stderr) == (128 + experiments.STOPPING[name], experiments.STOPPED)
         assert scene.judge("old", new=False) == "kept"
+
+    @pytest.mark.parametrize("name", experiments.STOPPING)
+    def test_after_all_is_told_it_changes_nothing(self, scene: Scene, name: str) -> None:
+        """Python goes on for a while, unloading; the exit code is that of the work."""
+        program = (
+            "import os, signal, sys\n"
+            "from electra_convert import cli\n"
+            "status = cli.process()\n"
+            f"os.kill(os.getpid(), signal.{name})\n"
+            "sys.exit(status)\n"
+        )
+        scene.reset("old")
+        done = subprocess.run(
+            [sys.executable, "-c", program, *map(str, words_of(scene, "old"))],
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            preexec_fn=experiments.deliver_signals,
+        )
+        assert done.returncode == 0
+        assert "Traceback" not in done.stderr
+        assert scene.judge("old", new=True) == "new"
 
     def test_during_the_proof(self, proven_scene: Scene, proving_forker: Forker) -> None:
         experiments.signals_at_random(proven_scene, proving_forker, count=12, flags=()).check()
