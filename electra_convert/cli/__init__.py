@@ -14,7 +14,7 @@ import click
 
 from electra_convert import __version__
 from electra_convert.cli.console import Console
-from electra_convert.cli.endings import CLOSED_PIPE, INTERRUPTED, ending_of
+from electra_convert.cli.endings import CLOSED_PIPE, ending_of
 from electra_convert.cli.options import HELP_NAMES, Sections
 from electra_convert.cli.signals import stopping_by_exception
 from electra_convert.errors import EnvironmentFailure, UsageError
@@ -107,8 +107,8 @@ def main(*, ends_process: bool = False) -> int:
         root.main(prog_name=NAME, complete_var=COMPLETION_VARIABLE)  # answers the shell and exits
     try:
         return _answer(sys.argv[1:], ends_process)
-    except KeyboardInterrupt:  # before our handlers stand, or after
-        return INTERRUPTED
+    except KeyboardInterrupt as interrupt:  # before our handlers stand, or after
+        return _end(interrupt, Console())
 
 
 def _answer(arguments: list[str], ends_process: bool) -> int:

@@ -21,7 +21,6 @@ from electra_convert.cli.signals import Stopped
 from electra_convert.errors import ElectraConvertError, EnvironmentFailure, UsageError
 
 CLOSED_PIPE = 141  # what a shell shows for SIGPIPE
-INTERRUPTED = 130  # and for SIGINT
 SIGNALLED = 128  # what a shell adds to the number of the signal
 INTERRUPT = 2  # SIGINT, on every system
 

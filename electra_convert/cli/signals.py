@@ -1,14 +1,13 @@
 """Signals that ask a process to stop become an exception, so that context managers clean up.
 
 The first one raises; a second one, of any kind, ends the process at once, as the system would. Code in between may
-turn the exception into another, so what was raised is remembered. NumPy, while it is imported, would print it as well,
-and Python drops it in the callbacks of its import locks: until that is over (0.1 s) the signal waits.
+turn the exception into another, so what was raised is remembered. While modules are imported it waits: Python drops
+what is raised where it frees its import locks, and compiled modules print it or make an ImportError of it.
 """
 
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -19,6 +18,9 @@ STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP
 
 # Seconds until a signal that waits tries again.
 AGAIN = 0.01
+
+# How often it does so at most, while a module is imported: torch takes two seconds.
+TRIES = 100
 
 
 class Stopped(KeyboardInterrupt):
@@ -41,11 +43,11 @@ def stopping_by_exception(*, ignored_after: bool = False) -> Iterator[list[Stopp
     wanted = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
     raised: list[Stopped] = []
 
-    def stop(number: int, frame: FrameType | None) -> None:
+    def stop(number: int, frame: FrameType | None, tries: int = TRIES) -> None:
         for each in wanted:
             signal.signal(each, signal.SIG_DFL)
-        if (_numpy_is_loading() or _would_swallow(frame)) and hasattr(signal, "setitimer"):
-            signal.signal(signal.SIGALRM, lambda _, interrupted: stop(number, interrupted))
+        if (_would_swallow(frame) or (tries and _is_importing(frame))) and hasattr(signal, "setitimer"):
+            signal.signal(signal.SIGALRM, lambda _, interrupted: stop(number, interrupted, max(0, tries - 1)))
             signal.setitimer(signal.ITIMER_REAL, AGAIN)
             return
         raised.append(Stopped(number))
@@ -56,6 +58,8 @@ def stopping_by_exception(*, ignored_after: bool = False) -> Iterator[list[Stopp
     try:
         yield raised
     finally:
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number in wanted:
             signal.signal(number, signal.SIG_IGN if ignored_after else before[number])
 
@@ -65,6 +69,9 @@ def _would_swallow(frame: FrameType | None) -> bool:
     return frame is not None and frame.f_code.co_filename == "<frozen importlib._bootstrap>"
 
 
-def _numpy_is_loading() -> bool:
-    spec = getattr(sys.modules.get("numpy"), "__spec__", None)
-    return bool(getattr(spec, "_initializing", False))
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False

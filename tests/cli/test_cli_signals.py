@@ -27,3 +27,11 @@ def test_it_waits_until_the_import_system_is_left() -> None:
         time.sleep(1)
     assert reached == [True]
     assert [stop.signal for stop in stops] == [signal.SIGTERM]
+
+
+def test_one_that_waits_when_all_is_done_changes_nothing() -> None:
+    code = code_of_the_import_system("kill(getpid(), number)")
+    with stopping_by_exception() as stops:
+        exec(code, {"kill": os.kill, "getpid": os.getpid, "number": signal.SIGTERM})
+    time.sleep(0.05)
+    assert stops == []

@@ -156,8 +156,9 @@ def require_whole(folder: Path) -> None:
 FORKING = textwrap.dedent(
     """
     import json, os, signal, sys
+    # Not Python's own handler of SIGINT: a traceback of the lines below would be no fault of the command line.
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        signal.signal(getattr(signal, name), signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL)
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
     from electra_convert import cli, conversion, parity, proof, report
     import electra_convert.cli.tf1, electra_convert.report.text, electra_convert.tf1.v1, output_calls
     if sys.argv[1:] == ["torch"]:

@@ -53,14 +53,15 @@ class TestSignals:
     def test_from_the_start_of_the_process_on(self, scene: Scene) -> None:
         experiments.signals_to_whole_processes(scene, count=6).check()
 
+    @pytest.mark.parametrize("module", ["numpy", "numpy._core._multiarray_umath"])
     @pytest.mark.parametrize("name", experiments.STOPPING)
-    def test_while_numpy_is_imported(self, scene: Scene, name: str) -> None:
-        """NumPy's C code prints an exception that comes then, and makes an ImportError of it."""
+    def test_while_numpy_is_imported(self, scene: Scene, name: str, module: str) -> None:
+        """C code, NumPy's own or that of a module which needs it, prints what is raised then, or makes it another."""
         program = (
             "import os, signal, sys\n"
             "class Once:\n"
             "    def find_spec(self, name, path=None, target=None):\n"
-            f"        if name == 'numpy._core._multiarray_umath': os.kill(os.getpid(), signal.{name})\n"
+            f"        if name == '{module}': os.kill(os.getpid(), signal.{name})\n"
             "sys.meta_path.insert(0, Once())\n"
             "from electra_convert import cli\n"
             "sys.exit(cli.process())\n"
