@@ -89,7 +89,7 @@ class _Signs:
         return cls(
             len(ordinary),
             tuple(token for token in ordinary if token.lower() != token),
-            tuple(token for token in ordinary if _without_accents(token) != token),
+            tuple(token for token in ordinary if not token.isascii() and _without_accents(token) != token),
         )
 
     def are_few(self, tokens: Sequence[str]) -> bool:

@@ -11,6 +11,7 @@ vocabulary from `tokenizer_config.json`, so a word of 101 to 200 characters is u
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from electra_convert.hf.casing import Casing
@@ -22,19 +23,36 @@ from electra_convert.hf.vocabulary import Vocabulary
 # google-research/electra `model/tokenization.py`, WordpieceTokenizer; the library's own default is 100.
 LONGEST_WORD = 200
 
+# Where the entries of the vocabulary belong in `tokenizer.json`, and how far they are indented.
+NO_ENTRIES = "{}"
+ENTRY_INDENT = " " * 6
+
 
 def write_tokenizer(folder: Path, vocabulary: Vocabulary, casing: Casing, max_length: int) -> None:
     """Write the four files into `folder`; raise OutputError if one cannot be written."""
     write_file(folder / VOCABULARY, vocabulary.text().encode())
-    # The library ends this file without a newline, and so do we, to stay byte-identical.
-    tokenizer = json_text(tokenizer_document(vocabulary, casing), sort_keys=False).removesuffix("\n")
-    write_file(folder / TOKENIZER, tokenizer.encode())
+    write_file(folder / TOKENIZER, tokenizer_text(vocabulary, casing).encode())
     write_file(folder / TOKENIZER_CONFIG, json_text(tokenizer_config(casing, max_length)).encode())
     write_file(folder / SPECIAL_TOKENS_FILE, json_text(special_tokens_map()).encode())
 
 
+def tokenizer_text(vocabulary: Vocabulary, casing: Casing) -> str:
+    """Return `tokenizer.json` as text, without a newline at its end, as the library writes it.
+
+    With indentation json takes 20 ms for 30,000 entries; on one line, with the indentation as separator, a quarter.
+    """
+    entries = json.dumps(_entries(vocabulary), ensure_ascii=False, separators=(f",\n{ENTRY_INDENT}", ": "))
+    document = json_text(_document(vocabulary, casing, {}), sort_keys=False).removesuffix("\n")
+    head, tail = document.rsplit(NO_ENTRIES, 1)
+    return f"{head}{{\n{ENTRY_INDENT}{entries[1:-1]}\n{ENTRY_INDENT[2:]}}}{tail}"
+
+
 def tokenizer_document(vocabulary: Vocabulary, casing: Casing) -> dict[str, object]:
     """Return `tokenizer.json`, its keys in the library's order."""
+    return _document(vocabulary, casing, _entries(vocabulary))
+
+
+def _document(vocabulary: Vocabulary, casing: Casing, entries: dict[str, int]) -> dict[str, object]:
     by_id = sorted(vocabulary.special_ids.items(), key=lambda item: item[1])
     return {
         "version": "1.0",
@@ -67,7 +85,7 @@ def tokenizer_document(vocabulary: Vocabulary, casing: Casing) -> dict[str, obje
             "unk_token": "[UNK]",
             "continuing_subword_prefix": "##",
             "max_input_chars_per_word": LONGEST_WORD,
-            "vocab": dict(sorted(vocabulary.ids.items(), key=lambda item: item[1])),
+            "vocab": entries,
         },
     }
 
@@ -97,6 +115,10 @@ def special_tokens_map() -> dict[str, str]:
         "sep_token": "[SEP]",
         "unk_token": "[UNK]",
     }
+
+
+def _entries(vocabulary: Vocabulary) -> dict[str, int]:
+    return dict(sorted(vocabulary.ids.items(), key=lambda item: item[1]))
 
 
 def _post_processor(vocabulary: Vocabulary) -> dict[str, object]:

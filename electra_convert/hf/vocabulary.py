@@ -65,7 +65,11 @@ def read_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
     inside a line, or lacks a special token.
     """
     shown = os.fspath(path)
-    data = read_file(shown, "the vocabulary", VocabularyError)
+    return parse_vocabulary(read_file(shown, "the vocabulary", VocabularyError), shown)
+
+
+def parse_vocabulary(data: bytes, shown: str) -> Vocabulary:
+    """Return the vocabulary that these bytes of a `vocab.txt` are; raise as `read_vocabulary` does."""
     _refuse_impostors(data, shown)
     _refuse_endless(data, shown)
     lines = _decode(data, shown).split("\n")
@@ -165,14 +169,13 @@ def _require_special_tokens(ids: Mapping[str, int], shown: str) -> None:
 
 def _notices(lines: Sequence[str], tokens: Sequence[str], name: str) -> tuple[Notice, ...]:
     # Lines are counted from 1 for people, ids from 0.
-    crlf = sum(line.endswith("\r") for line in lines)
-    stripped = [number for number, line in enumerate(lines, 1) if line.strip() not in {"", line.rstrip("\r")}]
+    changed = [
+        (number, line) for number, (line, token) in enumerate(zip(lines, tokens, strict=True), 1) if line != token
+    ]
+    crlf = sum(line.endswith("\r") for _, line in changed)
+    stripped = [number for number, line in changed if line.strip() not in {"", line.rstrip("\r")}]
     blank = [number for number, token in enumerate(tokens, 1) if not token]
-    places: dict[str, list[int]] = defaultdict(list)
-    for number, token in enumerate(tokens, 1):
-        if token:
-            places[token].append(number)
-    double = [f"{token}: lines {', '.join(map(str, at))}" for token, at in places.items() if len(at) > 1]
+    double = [f"{token}: lines {', '.join(map(str, at))}" for token, at in _places_of_doubles(tokens).items()]
     found: list[Notice] = []
     if double:
         found.append(
@@ -212,6 +215,17 @@ def _notices(lines: Sequence[str], tokens: Sequence[str], name: str) -> tuple[No
             )
         )
     return tuple(found)
+
+
+def _places_of_doubles(tokens: Sequence[str]) -> dict[str, list[int]]:
+    """Return the lines of each token that stands in several, in the order of the first."""
+    if len(set(tokens)) == len(tokens):
+        return {}
+    places: dict[str, list[int]] = defaultdict(list)
+    for number, token in enumerate(tokens, 1):
+        if token:
+            places[token].append(number)
+    return {token: at for token, at in places.items() if len(at) > 1}
 
 
 def _numbers(lines: Sequence[int]) -> str:
