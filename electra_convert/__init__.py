@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 # A literal, because importlib.metadata would cost as much time as the whole command line.
 _HOME = {
+    "BatchEvent": "batching",
     "Checkpoint": "tf1.checkpoint",
     "CheckpointError": "errors",
     "ChecksumError": "errors",
@@ -21,17 +22,24 @@ _HOME = {
     "ElectraConvertError": "errors",
     "InputError": "errors",
     "Inspection": "inspection",
+    "ItemResult": "batching",
     "Parity": "parity",
     "ParityError": "errors",
+    "Probe": "probing_result",
+    "Restoration": "restoration",
     "Variable": "tf1.checkpoint",
+    "batch": "batching",
     "convert": "conversion",
     "inspect": "inspection",
     "open_checkpoint": "tf1.checkpoint",
+    "probe": "probing",
+    "restore": "restoration",
     "state_dict": "conversion",
     "verify": "parity",
 }
 
 if TYPE_CHECKING:
+    from electra_convert.batching import BatchEvent, ItemResult, batch
     from electra_convert.conversion import Conversion, convert, state_dict
     from electra_convert.errors import (
         CheckpointError,
@@ -42,9 +50,13 @@ if TYPE_CHECKING:
     )
     from electra_convert.inspection import Inspection, inspect
     from electra_convert.parity import Parity, verify
+    from electra_convert.probing import probe
+    from electra_convert.probing_result import Probe
+    from electra_convert.restoration import Restoration, restore
     from electra_convert.tf1.checkpoint import Checkpoint, Variable, open_checkpoint
 
 __all__ = [
+    "BatchEvent",
     "Checkpoint",
     "CheckpointError",
     "ChecksumError",
@@ -52,13 +64,19 @@ __all__ = [
     "ElectraConvertError",
     "InputError",
     "Inspection",
+    "ItemResult",
     "Parity",
     "ParityError",
+    "Probe",
+    "Restoration",
     "Variable",
     "__version__",
+    "batch",
     "convert",
     "inspect",
     "open_checkpoint",
+    "probe",
+    "restore",
     "state_dict",
     "verify",
 ]

@@ -91,8 +91,10 @@ def write_failure(path: str | os.PathLike[str], error: OSError, needed_bytes: in
     )
 
 
-def refuse_overlap(out: str | os.PathLike[str], sources: Iterable[str | os.PathLike[str]]) -> None:
-    """Raise UsageError if `out` is one of the `sources`, lies inside one or holds one.
+def refuse_overlap(
+    out: str | os.PathLike[str], sources: Iterable[str | os.PathLike[str]], *, what: str = "checkpoint"
+) -> None:
+    """Raise UsageError if `out` is one of the `sources`, lies inside one or holds one; `what` is what they are called.
 
     Folders are compared by device and inode, so that links and names that differ in case hide nothing.
     """
@@ -107,17 +109,17 @@ def refuse_overlap(out: str | os.PathLike[str], sources: Iterable[str | os.PathL
         # A link to a file elsewhere still lies where the link stands.
         around_source = {_identity(path) for start in _both_paths(source) for path in _lineage(start)}
         if own == identity:
-            relation = "it is the checkpoint"
+            relation = f"it is the {what}"
         elif identity in around_out:
-            relation = "it lies inside the checkpoint's folder"
+            relation = f"it lies inside the {what}"
         elif own is not None and own in around_source:
-            relation = "the checkpoint lies inside it"
+            relation = f"the {what} lies inside it"
         else:
             continue
         raise UsageError(
-            "the output and the checkpoint overlap",
+            f"the output and the {what} overlap",
             where=shown,
-            checkpoint=source,
+            **{what: source},
             found=relation,
             hint="choose a folder elsewhere",
         )
@@ -264,8 +266,12 @@ def _remove_tree(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def clear_leftovers(out: str | os.PathLike[str]) -> None:
+    """Remove what dead runs left beside `out`; bring back a folder that one had moved aside."""
+    _clear_leftovers(_absolute(os.fspath(out)))
+
+
 def _clear_leftovers(target: Path) -> None:
-    """Remove what dead runs left beside `target`; bring back a folder that one had moved aside."""
     if sys.platform == "win32":
         return
     pattern = re.compile(rf"\.{re.escape(target.name)}\.(tmp|old)-(\d{{1,10}})-([0-9a-f]{{8}})[0-9a-f]{{8}}")

@@ -8,11 +8,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from electra_convert.atomic import check_target, refuse_overlap, staged_folder, write_failure
-from electra_convert.electra.layout import HALVES
+from electra_convert.atomic import write_failure
+from electra_convert.electra.heads import TaskKind
 from electra_convert.electra.mapping import HalfName
 from electra_convert.errors import StrictError, UsageError
 from electra_convert.examination import CheckpointSummary, summarise
@@ -20,8 +19,11 @@ from electra_convert.notices import Notice, Noticed
 from electra_convert.opening import opened
 from electra_convert.options import Export, Options, Reader, StrPath
 from electra_convert.parity import require_torch
+from electra_convert.placing import below, check_place, placed
 from electra_convert.planning import ConversionPlan, HalfPlan, LeftOut, plan_conversion, setup_told
 from electra_convert.progress import Progress, no_progress
+from electra_convert.remote import is_remote, shown_path, without_file_scheme
+from electra_convert.staging import fetched_options
 from electra_convert.streaming import TensorStream
 from electra_convert.wording import some
 from electra_convert.writing import HalfExport, needed_bytes, planned_half, write_half
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from electra_convert.tf1.checkpoint import Checkpoint
+
+# What `--export` can name that is one folder.
+ONE_FOLDER: tuple[HalfName, ...] = ("discriminator", "generator", "encoder", "task")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,9 @@ def convert(
     out: StrPath,
     *,
     export: Export = "discriminator",
+    task: str | None = None,
+    task_kind: TaskKind | None = None,
+    labels: Sequence[str] | StrPath | None = None,
     num_attention_heads: int | None = None,
     hidden_act: str | None = None,
     hparams: StrPath | Mapping[str, Any] | None = None,
@@ -93,7 +101,11 @@ def convert(
     Args:
         checkpoint: a folder, a prefix, any file of the checkpoint, an archive; or an open `Checkpoint`.
         out: the folder to write; must not exist or be empty, unless `overwrite`.
-        export: which half; `both` refuses unless both can be had, `available` writes those that can.
+        export: which half; `both` refuses unless both can be had, `available` writes those that can. Or `task`, the
+            encoder with a fine-tuned head, or `encoder`, the tower `electra` without a head, of any checkpoint.
+        task: which task, where the checkpoint has several.
+        task_kind: what kind of task it is, where neither its name nor a `.meta` file tells; see `TASK_KINDS`.
+        labels: the names of a task's labels: a sequence, a text with commas, or a file with one a line.
         num_attention_heads: what no shape tells, where neither hparams nor a `.meta` file does.
         hidden_act: likewise; gelu, gelu_new, relu, tanh or linear.
         hparams: what Google's training was started with: a file, a JSON text, or a mapping.
@@ -118,6 +130,9 @@ def convert(
     """
     options = Options(
         export=export,
+        task=task,
+        task_kind=task_kind,
+        labels=labels,
         num_attention_heads=num_attention_heads,
         hidden_act=hidden_act,
         hparams=hparams,
@@ -138,18 +153,27 @@ def convert(
     )
     if verify:
         require_torch()
-    with opened(checkpoint, reader, data="optional") as source:
-        shown = os.fspath(checkpoint) if isinstance(checkpoint, (str, os.PathLike)) else source.shown
-        refuse_overlap(out, [shown, *source.paths()])
-        check_target(out, overwrite=overwrite, needed_bytes=0)
+    if isinstance(checkpoint, (str, os.PathLike)):
+        checkpoint = without_file_scheme(checkpoint)
+    if is_remote(checkpoint):
+        # Before anything is fetched.
+        check_place(out, [checkpoint], overwrite=overwrite)
+    with (
+        fetched_options(options) as options,
+        opened(checkpoint, reader, data="optional", progress=progress) as source,
+    ):
+        typed = checkpoint if isinstance(checkpoint, (str, os.PathLike)) else source.shown
+        shown = shown_path(typed)
+        if not is_remote(checkpoint):
+            check_place(out, [typed, *source.paths()], overwrite=overwrite)
         plan = plan_conversion(source, options)
-        _refuse_warnings(options, plan.notices)
+        refuse_warnings(options.strict, plan.notices)
         # Only now: a checkpoint of another model is better told by its name than by its missing files.
         if not dry_run:
             source.require_data()
         if dry_run:
             written = plan.tokenizing is not None
-            exports = [planned_half(half, os.fspath(_folder(out, half, options)), written) for half in plan.halves]
+            exports = [planned_half(half, _shown_folder(out, half, options), written) for half in plan.halves]
             return _conversion(shown, source, out, options, plan, exports, plan.notices)
         exports, notices = _write(source, out, options, plan, progress)
         return _conversion(shown, source, out, options, plan, exports, notices)
@@ -166,7 +190,7 @@ def state_dict(
 
     Args:
         checkpoint: as in `convert`.
-        export: which half.
+        export: which half, or `encoder`, or `task`.
         dtype: float32, float16 or bfloat16; default: as stored (float64 becomes float32).
         settings: further keywords of `convert` that say how to read, such as `ignore` or `num_attention_heads`.
 
@@ -175,10 +199,10 @@ def state_dict(
     """
     import numpy as np
 
-    if export not in HALVES:
-        raise UsageError("state_dict gives one half", found=str(export), expected=" or ".join(HALVES))
+    if export not in ONE_FOLDER:
+        raise UsageError("state_dict gives one half", found=str(export), expected=" or ".join(ONE_FOLDER))
     options = Options(export=export, dtype=dtype, **{"tokenizer": False, **settings})
-    with opened(checkpoint, options.reader) as source:
+    with fetched_options(options) as options, opened(checkpoint, options.reader) as source:
         (half,) = plan_conversion(source, options).halves
         stream = TensorStream(source, half.moves, half.dtype, options.allow_nonfinite)
         return {
@@ -194,10 +218,10 @@ def _write(
 ) -> tuple[list[HalfExport], tuple[Notice, ...]]:
     """Write every half into a folder beside OUT, and publish it."""
     exports, notices = [], plan.notices
-    with staged_folder(out, overwrite=options.overwrite, needed_bytes=needed_bytes(plan)) as staging:
+    with placed(out, overwrite=options.overwrite, needed_bytes=needed_bytes(plan), progress=progress) as staging:
         for half in plan.halves:
-            folder = _folder(staging, half, options)
-            shown = os.fspath(_folder(out, half, options))
+            folder = staging / _name_below(half, options)
+            shown = _shown_folder(out, half, options)
             try:
                 folder.mkdir(exist_ok=True)
                 export, found = write_half(source, plan, half, options, folder, shown, progress)
@@ -206,12 +230,17 @@ def _write(
             exports.append(export)
             notices = (*notices, *found)
         source.check_unchanged()
-        _refuse_warnings(options, notices)
+        refuse_warnings(options.strict, notices)
     return exports, notices
 
 
-def _folder(out: StrPath, half: HalfPlan, options: Options) -> Path:
-    return Path(out) / half.half if options.export in {"both", "available"} else Path(out)
+def _name_below(half: HalfPlan, options: Options) -> str:
+    """Return the name of a half's folder in OUT; nothing where OUT is that folder."""
+    return half.half if options.export in {"both", "available"} else ""
+
+
+def _shown_folder(out: StrPath, half: HalfPlan, options: Options) -> str:
+    return shown_path(below(out, _name_below(half, options)))
 
 
 def _conversion(
@@ -226,7 +255,7 @@ def _conversion(
     return Conversion(
         checkpoint=summarise(shown, source, plan.trained_length),
         setup=setup_told(plan.examination, plan.hparams),
-        out=os.fspath(out),
+        out=shown_path(out),
         dry_run=options.dry_run,
         halves=tuple(exports),
         left_out=plan.left_out,
@@ -235,9 +264,10 @@ def _conversion(
     )
 
 
-def _refuse_warnings(options: Options, notices: Sequence[Notice]) -> None:
+def refuse_warnings(strict: bool, notices: Sequence[Notice]) -> None:
+    """Raise StrictError if there are warnings and they are to count as failures."""
     warnings = [notice for notice in notices if notice.kind == "warning"]
-    if options.strict and warnings:
+    if strict and warnings:
         error = StrictError(
             f"{len(warnings)} warnings, and warnings count as failures"
             if len(warnings) > 1

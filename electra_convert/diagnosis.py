@@ -29,6 +29,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 # Explaining a tensor reads every variable of its shape, so only the first few are explained.
 MOST = 5
 
+OPPOSITE = "it with the opposite sign"
+
 # What outputs depend on: the field of config.json, the field of reference.py's network, and a word for people.
 SETTINGS = {
     "num_attention_heads": ("heads", "{} attention heads"),
@@ -58,12 +60,15 @@ def _differing(proof: Proof) -> list[Move]:
 
 
 def _explain_tensor(proof: Proof, move: Move) -> str:
-    turned = ", transposed" if move.operation is Operation.TRANSPOSE else ""
-    beginning = f"{move.tensor} is not {move.variable}{turned}"
-    for what, candidate in _candidates(proof, move):
+    beginning = f"{move.tensor} is not {_told(move)}"
+    candidates = _candidates(proof, move) if move.operation.inverts_itself else _candidates_of_head(proof, move)
+    for what, candidate in candidates:
         if proof.equals(move.tensor, proof.rounded(candidate, proof.stored.dtypes[move.tensor])):
             return f"{beginning}: it equals {what}"
     stored, expected = proof.stored[move.tensor], proof.expected(move)
+    order = _order_of_labels(proof, move, stored, expected)
+    if order:
+        return f"{beginning}: it has the labels in the order {order}"
     if stored.shape != expected.shape:
         return f"{beginning}: its shape is {list(stored.shape)}, not {list(expected.shape)}"
     return f"{beginning}: {_difference(stored, expected)}"
@@ -81,6 +86,60 @@ def _difference(stored: Array, expected: Array) -> str:
     with np.errstate(invalid="ignore"):
         by = np.abs(stored.astype(np.float64) - expected.astype(np.float64)).max()
     return f"{count}, by {by:.1e} at most"
+
+
+def _told(move: Move) -> str:
+    """Return what a tensor is to be."""
+    variables = " and ".join(move.variables)
+    return {
+        Operation.COPY: variables,
+        Operation.TRANSPOSE: f"{variables}, transposed",
+        Operation.STACK: f"{variables}, row by row",
+        Operation.MIRROR: f"{variables} as [x; -x; 0]",
+        Operation.IDENTITY: "[I, -I, 0]",
+        Operation.ZEROS: "zeros",
+    }[move.operation]
+
+
+def _order_of_labels(proof: Proof, move: Move, stored: Array, expected: Array) -> str:
+    """Return the order in which a tensor of a task's head has its labels; nothing where that is not what is wrong."""
+    task = proof.layout.task
+    if task is None or move.row.part not in {"classification", "tagging"} or stored.shape != expected.shape:
+        return ""
+    found = [int(np.argmax([row.tobytes() == own.tobytes() for own in expected])) for row in stored[: task.labels]]
+    fits = sorted(found) == list(range(task.labels)) and np.array_equal(stored[: task.labels], expected[found])
+    return ", ".join(map(str, found)) if fits and found != sorted(found) else ""
+
+
+def _candidates_of_head(proof: Proof, move: Move) -> Iterator[tuple[str, Array]]:
+    """Yield (what it would be, the tensor it would be), for mistakes that are made with a head of several tensors."""
+    right = proof.expected(move)
+    yield "it without its operation, transposed", right.T
+    if move.operation is Operation.STACK:
+        yield "the same rows in the other order: start and end are swapped", right[::-1].copy()
+    yield OPPOSITE, -right
+    if move.operation in {Operation.MIRROR, Operation.IDENTITY}:
+        # A row, or a column, is there for each label, and one more with the opposite sign.
+        block = right.T if move.operation is Operation.IDENTITY else right
+        count = proof.layout.task.labels if proof.layout.task else 0
+        swapped, one_sign, alone = block.copy(), block.copy(), block.copy()
+        swapped[:count], swapped[count : 2 * count] = block[count : 2 * count], block[:count]
+        one_sign[count : 2 * count] = block[:count]
+        alone[count:] = 0
+        wrong = {OPPOSITE: swapped, "it without the minus sign": one_sign, "its first part alone": alone}
+        for what, value in wrong.items():
+            yield what, value.T if move.operation is Operation.IDENTITY else value
+    shapes = {name: variable.shape for name, variable in proof.source.variables.items()}
+    slots = [tuple(name + slot for name in move.variables) for slot in SLOT_ENDINGS]
+    for names in slots:
+        if names and all(shapes.get(name) == move.variable_shape for name in names):
+            values = [proof.source.read(name) for name in names]
+            yield f"the optimizer's {' and '.join(names)}", move.operation.build(values, move.tensor_shape)
+    for narrow in ("float16", "bfloat16"):
+        with np.errstate(over="ignore"):
+            yield f"it rounded to {narrow}", right.astype(numpy_dtype(narrow)).astype(np.float32)
+    yield "zeros", np.zeros(right.shape, np.float32)
+    yield "ones", np.ones(right.shape, np.float32)
 
 
 def _candidates(proof: Proof, move: Move) -> Iterator[tuple[str, Array]]:
@@ -101,6 +160,7 @@ def _candidates(proof: Proof, move: Move) -> Iterator[tuple[str, Array]]:
         with np.errstate(over="ignore"):
             rounded = move.operation.apply(own).astype(numpy_dtype(narrow)).astype(np.float32)
         yield f"it rounded to {narrow}", rounded
+    yield OPPOSITE, -move.operation.apply(own)
     yield "zeros", np.zeros(shape, np.float32)
     yield "ones", np.ones(shape, np.float32)
 

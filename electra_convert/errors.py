@@ -15,9 +15,11 @@
     │   ├── SettingError             hparams, a config or a flag contradicts the checkpoint
     │   ├── VocabularyError          the vocabulary is missing, broken or does not belong
     │   ├── ValueRefused             a weight is not finite, or overflows the export's type
-    │   └── FolderError              not a Hugging Face ELECTRA folder
+    │   ├── FolderError              not a Hugging Face ELECTRA folder
+    │   └── ManifestError            a manifest of a batch has faults; all are listed
     ├── EnvironmentFailure       4   the target or the machine does not let us
     │   ├── OutputError              OUT exists, or cannot be written
+    │   ├── AccessError              an object store does not let us in
     │   └── MissingExtra             an optional package is not installed
     ├── ParityError              1   the result does not compute what the checkpoint computes
     └── StrictError              1   there were warnings, and `--strict` was given
@@ -29,7 +31,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from electra_convert.wording import Fact, describe
+from electra_convert.wording import Fact, describe, renamed
 
 if TYPE_CHECKING:
     from electra_convert.notices import Notice
@@ -69,6 +71,14 @@ class ElectraConvertError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         # The default would call the class with `args` alone and lose the keywords (process pools pickle errors).
         return _rebuild, (type(self), self.message, dict(self.facts), self.hint)
+
+    def rename(self, old: str, new: str) -> None:
+        """Call a file by another name wherever the error speaks of it: what was fetched is known by its URL."""
+        self.message = self.message.replace(old, new)
+        self.args = (self.message,)
+        self.hint = self.hint and self.hint.replace(old, new)
+        self.facts = {label: renamed(fact, old, new) for label, fact in self.facts.items()}
+        self.where, self.found, self.expected = map(self.facts.get, ("where", "found", "expected"))
 
     def to_json(self) -> dict[str, Any]:
         """Return the error as plain data, for `--json` and reports."""
@@ -146,6 +156,10 @@ class FolderError(InputError):
     """The folder is not a Hugging Face ELECTRA folder."""
 
 
+class ManifestError(InputError):
+    """A manifest has faults: the fact `faults` lists every one, with its line."""
+
+
 class EnvironmentFailure(ElectraConvertError):
     """The target, or the machine, does not let us go on."""
 
@@ -154,6 +168,10 @@ class EnvironmentFailure(ElectraConvertError):
 
 class OutputError(EnvironmentFailure):
     """OUT exists already, or cannot be written."""
+
+
+class AccessError(EnvironmentFailure):
+    """An object store wants credentials, or other ones."""
 
 
 class MissingExtra(EnvironmentFailure):

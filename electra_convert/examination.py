@@ -8,13 +8,15 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from electra_convert.electra.heads import TaskKind, choose_head
 from electra_convert.electra.layout import Layout, find_layout
 from electra_convert.electra.mapping import HalfName
 from electra_convert.electra.settings import Given, GraphValues, Settled, settle
+from electra_convert.electra.task_kinds import Task, settle_task
 from electra_convert.errors import GraphError
 from electra_convert.notices import Notice, note, warning
 from electra_convert.wording import some
@@ -22,6 +24,9 @@ from electra_convert.wording import some
 if TYPE_CHECKING:
     from electra_convert.electra.trained_graph import TrainedGraph
     from electra_convert.tf1.checkpoint import Checkpoint
+    from electra_convert.tf1.sources import Source
+
+AnyPath = TypeVar("AnyPath", bound=PurePath)
 
 POSITIONS = "electra/embeddings/position_embeddings"
 
@@ -62,6 +67,33 @@ class Examination:
         scopes = self.layout.half(half).scopes
         values = graph_values(self.graph, scopes.body) if self.graph and scopes else None
         return settle(self.layout, half, given, values)
+
+    def task(self, name: str | None, kind: TaskKind | None = None, *, answerability: bool = True) -> Task:
+        """Return a task that can be exported, or the only one, of a kind that is given or found out.
+
+        Args:
+            name: which; None is the only one.
+            kind: what the user says.
+            answerability: False leaves the answerability classifier of question answering out of account.
+
+        Raises:
+            LayoutError: there is none, there are several, or no class holds it.
+            SettingError: there is none of this name or kind.
+        """
+        if self.layout.heads:
+            self.layout.half("encoder")
+        heads = self.layout.heads
+        if not answerability:
+            heads = {task: head.without_answerability() for task, head in heads.items()}
+        head = choose_head(heads, name)
+        part = self.graph.parts.get(f"task/{head.task}") if self.graph else None
+        reach = part.reach.get("dense") if part else None
+        told = (reach.value, reach.node) if reach else None
+        return settle_task(head, self.layout.letters["H"], kind, told)
+
+    def with_task(self, task: Task) -> Examination:
+        """Return the examination with a task chosen: `layout.half("task")` is it."""
+        return replace(self, layout=self.layout.with_task(task))
 
 
 def examine(checkpoint: Checkpoint, ignore: Sequence[str] = ()) -> Examination:
@@ -131,7 +163,7 @@ def trained_length_of_slots(checkpoint: Checkpoint) -> int | None:
     return int(reached[-1]) + 1 if len(reached) else None
 
 
-def find_vocabulary(checkpoint: Checkpoint) -> tuple[Path | None, list[Notice]]:
+def find_vocabulary(checkpoint: Checkpoint | Source) -> tuple[Path | None, list[Notice]]:
     """Return the vocabulary that belongs to a checkpoint: beside it, or where Google's code keeps it.
 
     `configure_pretraining.py` puts checkpoints into DATA/models/NAME and vocab.txt into DATA; fine-tuned ones go to
@@ -140,20 +172,27 @@ def find_vocabulary(checkpoint: Checkpoint) -> tuple[Path | None, list[Notice]]:
     folder = checkpoint.folder
     if (folder / "vocab.txt").exists():
         return folder / "vocab.txt", []
-    elsewhere = []
-    parents = folder.resolve().parents
-    if len(parents) > 1 and parents[0].name in {"models", "finetuning_models"}:
-        elsewhere.append(parents[1])
-    if len(parents) > 3 and parents[0].name == "finetuning_models":
-        elsewhere.append(parents[3])
-    for above in elsewhere:
+    resolved = folder.resolve()
+    for above in vocabulary_folders(resolved):
         if (above / "vocab.txt").exists():
-            found = f"vocab.txt {'two' if above == parents[1] else 'four'} folders up, as Google's code keeps it"
+            number = "two" if above == resolved.parents[1] else "four"
+            found = f"vocab.txt {number} folders up, as Google's code keeps it"
             return above / "vocab.txt", [
                 warning("vocab-elsewhere", "the vocabulary does not stand beside the checkpoint", found=found,
                         hint="make sure it is this checkpoint's, or pass --vocab FILE")
             ]  # fmt: skip
     return None, []
+
+
+def vocabulary_folders(folder: AnyPath) -> list[AnyPath]:
+    """Return the folders above a checkpoint's in which Google's code keeps the vocabulary, the likelier one first."""
+    parents = folder.parents
+    above = []
+    if len(parents) > 1 and parents[0].name in {"models", "finetuning_models"}:
+        above.append(parents[1])
+    if len(parents) > 3 and parents[0].name == "finetuning_models":
+        above.append(parents[3])
+    return above
 
 
 def _read_graph(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 from electra_convert.electra.config import Origin
 from electra_convert.electra.layout import HALVES, Kind
-from electra_convert.electra.mapping import HalfName
+from electra_convert.electra.mapping import HalfName, variables_of
 from electra_convert.electra.settings import Given, sizes_of
 from electra_convert.errors import InputError, VocabularyError
 from electra_convert.examination import CheckpointSummary, Examination, examine, find_vocabulary, summarise
@@ -20,6 +20,7 @@ from electra_convert.notices import Notice, Noticed
 from electra_convert.opening import opened
 from electra_convert.options import Reader, StrPath
 from electra_convert.planning import export_dtype, setup_told
+from electra_convert.remote import shown_path
 
 if TYPE_CHECKING:
     from electra_convert.tf1.checkpoint import Checkpoint
@@ -29,7 +30,10 @@ KINDS: tuple[Kind, ...] = ("discriminator", "generator", "shared", "task", "opti
 
 @dataclass(frozen=True, slots=True)
 class HalfView:
-    """One half: its sizes and settings, how much it is, and whether it can be exported."""
+    """One half: its sizes and settings, how much it is, and whether it can be exported.
+
+    Of a fine-tuned checkpoint also the encoder, and each task with its name, its kind, who tells that, and its labels.
+    """
 
     half: HalfName
     config: Mapping[str, Any]
@@ -39,6 +43,15 @@ class HalfView:
     nbytes: int
     exportable: bool
     reason: str
+    task: str = ""
+    task_kind: str = ""
+    task_source: str = ""
+    labels: int = 0
+
+    @property
+    def told(self) -> str:
+        """What people call it."""
+        return f"task {self.task}" if self.task else self.half
 
     def to_json(self) -> dict[str, Any]:
         """Return the half as plain data."""
@@ -53,7 +66,12 @@ class HalfView:
                 key: {"value": value, "source": self.sources[key].source, "detail": self.sources[key].detail}
                 for key, value in self.config.items()
             },
+            **({"task": self._task_json()} if self.task else {}),
         }
+
+    def _task_json(self) -> dict[str, Any]:
+        kind = {"value": self.task_kind, "source": self.task_source} if self.task_kind else None
+        return {"name": self.task, "kind": kind, "labels": self.labels}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +163,13 @@ def inspect(checkpoint: StrPath | Checkpoint, *, reader: Reader = "auto") -> Ins
         CheckpointError: the files are damaged, or no TensorFlow 1 checkpoint.
         LayoutError: the checkpoint is another model's.
     """
-    with opened(checkpoint, reader, data="optional") as source:
+    with opened(checkpoint, reader, data="optional", fetch=False) as source:
         examination = examine(source)
         layout = examination.layout
-        halves = tuple(_view(source, examination, name) for name in HALVES)
+        halves = [_view(source, examination, name) for name in HALVES]
+        if layout.heads:
+            halves += [_view_task(source, examination, name) for name in layout.heads]
+            halves.append(_view(source, examination, "encoder"))
         variables = tuple(
             VariableView(name, its.dtype.name, its.shape, its.nbytes, its.slices, layout.kinds[name])
             for name, its in source.variables.items()
@@ -156,11 +177,11 @@ def inspect(checkpoint: StrPath | Checkpoint, *, reader: Reader = "auto") -> Ins
         graph = examination.graph
         length = graph.trained_length.value if graph and graph.trained_length else None
         vocabulary, found = _vocabulary(source)
-        shown = os.fspath(checkpoint) if isinstance(checkpoint, (str, os.PathLike)) else source.shown
+        shown = shown_path(checkpoint) if isinstance(checkpoint, (str, os.PathLike)) else source.shown
         return Inspection(
             checkpoint=summarise(shown, source, length),
             setup=setup_told(examination),
-            halves=halves,
+            halves=tuple(halves),
             variables=variables,
             vocabulary=vocabulary,
             missing=source.missing,
@@ -170,7 +191,7 @@ def inspect(checkpoint: StrPath | Checkpoint, *, reader: Reader = "auto") -> Ins
 
 def _view(source: Checkpoint, examination: Examination, name: HalfName) -> HalfView:
     """Return a half as `convert` would export it with nothing else given, or why it would not."""
-    half = examination.layout.halves[name]
+    half = examination.layout.any(name)
     config: Mapping[str, Any] = sizes_of(half) if half.whole else {}
     origins: Mapping[str, Origin] = {key: Origin("shape", "") for key in config}
     reason = ""
@@ -185,12 +206,23 @@ def _view(source: Checkpoint, examination: Examination, name: HalfName) -> HalfV
         half=name,
         config=config,
         sources=origins,
-        parameters=sum(prod(move.variable_shape) for move in half.moves),
+        parameters=sum(prod(move.tensor_shape) for move in half.moves),
         tensors=len(half.moves),
-        nbytes=sum(source.variables[move.variable].nbytes for move in half.moves),
+        nbytes=sum(source.variables[name].nbytes for name in variables_of(half.moves)),
         exportable=not reason,
         reason=reason,
     )
+
+
+def _view_task(source: Checkpoint, examination: Examination, name: str) -> HalfView:
+    """Return a task as `convert` would export it with nothing else given, or why it would not."""
+    labels = examination.layout.heads[name].labels
+    try:
+        task = examination.task(name)
+    except InputError as error:
+        return HalfView("task", {}, {}, 0, 0, 0, False, error.message, name, labels=labels)
+    view = _view(source, examination.with_task(task), "task")
+    return replace(view, task=name, task_kind=task.kind, task_source=task.origin.source, labels=labels)
 
 
 def _vocabulary(source: Checkpoint) -> tuple[VocabularyView | None, list[Notice]]:

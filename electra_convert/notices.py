@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from electra_convert.wording import Fact, describe
+from electra_convert.wording import Fact, describe, renamed
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,12 @@ class Notice:
 
     def __str__(self) -> str:
         return describe(self.message, dict(self.facts), self.hint)
+
+    def renamed(self, old: str, new: str) -> Notice:
+        """Return the notice with a file called by another name: what was fetched is known by its URL."""
+        facts = tuple((label, renamed(fact, old, new)) for label, fact in self.facts)
+        hint = self.hint and self.hint.replace(old, new)
+        return Notice(self.kind, self.code, self.message.replace(old, new), facts, hint)
 
     def to_json(self) -> dict[str, Any]:
         """Return the notice as plain data."""

@@ -9,19 +9,22 @@ their TensorFlow names, and share no code with the conversion. `rungs.py` has th
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from electra_convert.electra.mapping import ARCHITECTURE, HalfName
-from electra_convert.errors import FolderError, MissingExtra, ParityError
+from electra_convert.electra.mapping import HalfName
+from electra_convert.errors import MissingExtra, ParityError
 from electra_convert.examination import CheckpointSummary, Examination, examine, summarise
 from electra_convert.notices import Notice, Noticed
 from electra_convert.opening import opened
 from electra_convert.options import Reader, Reference, StrPath
+from electra_convert.placing import at_hand, below
 from electra_convert.progress import VERIFYING, Progress, no_progress
+from electra_convert.recognition import find_halves, find_task
+from electra_convert.remote import shown_path
 
 if TYPE_CHECKING:
     from electra_convert.rungs import Check
@@ -29,8 +32,6 @@ if TYPE_CHECKING:
 
 # What torch's allocator and the system's loader of shared objects say.
 OUT_OF_MEMORY = ("can't allocate memory", "Cannot allocate memory", "failed to map segment from shared object")
-
-HALF_OF: dict[str, HalfName] = {architecture: half for half, architecture in ARCHITECTURE.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,12 @@ class HalfParity:
     unproven: tuple[str, ...]
     explanations: tuple[str, ...]
     rounding: float | None = None
+    task: str = ""
+
+    @property
+    def told(self) -> str:
+        """What people call it."""
+        return f"task {self.task}" if self.task else self.half
 
     @property
     def passed(self) -> bool:
@@ -62,12 +69,26 @@ class HalfParity:
 
     def worst_share(self, rung: str) -> float | None:
         """Return the largest difference of a rung as a share of its tensor's scale; None where it has no figures."""
+        return self._worst(rung)[0]
+
+    def figures(self) -> dict[str, float | None]:
+        """Return the largest difference of each rung as a share of its scale, and what rounding moved an output by.
+
+        `float64_limit` and `float32_limit` are the limits of just these differences, likewise as shares.
+        """
+        found: dict[str, float | None] = {}
+        for rung in ("float64", "float32"):
+            found[rung], found[f"{rung}_limit"] = self._worst(rung)
+        return {**found, "rounding": self.rounding}
+
+    def _worst(self, rung: str) -> tuple[float | None, float | None]:
+        """Return the largest difference of a rung and its limit, as shares of its tensor's scale."""
         shares = [
-            check.found / check.scale
+            (check.found / check.scale, check.limit / check.scale)
             for check in self.checks
-            if check.rung == rung and isinstance(check.found, float) and check.scale
+            if check.rung == rung and isinstance(check.found, float) and isinstance(check.limit, float) and check.scale
         ]
-        return max(shares, default=None)
+        return max(shares, default=(None, None))
 
     def to_json(self) -> dict[str, Any]:
         """Return the verdict as plain data."""
@@ -81,6 +102,7 @@ class HalfParity:
             "unproven": list(self.unproven),
             "explanations": list(self.explanations),
             "rounding": self.rounding,
+            **({"task": self.task} if self.task else {}),
         }
 
 
@@ -129,6 +151,7 @@ def verify(
     reference: Reference = "auto",
     seed: int = 0,
     with_transformers: bool = False,
+    task: str | None = None,
     reader: Reader = "auto",
     check: bool = False,
     progress: Progress = no_progress,
@@ -146,6 +169,7 @@ def verify(
         reference: the original graph where there is one (`auto`), or one reference by name.
         seed: of the inputs.
         with_transformers: also load the folder with the installed transformers and compare its outputs.
+        task: which task of the checkpoint a fine-tuned folder is; default: as its record says, or the only one.
         reader: `tensorflow` reads the checkpoint through TensorFlow's own reader.
         check: raise for a no, instead of returning it.
         progress: called with (steps done, steps in total, what); see `progress.py`.
@@ -157,22 +181,22 @@ def verify(
         InputError: the checkpoint is refused.
     """
     require_torch()
-    with opened(checkpoint, reader) as source:
-        shown = source.shown if not isinstance(checkpoint, (str, os.PathLike)) else os.fspath(checkpoint)
+    with opened(checkpoint, reader, progress=progress) as source, at_hand(folder, progress) as place:
+        shown = source.shown if not isinstance(checkpoint, (str, os.PathLike)) else shown_path(checkpoint)
         examination = examine(source)
         halves = tuple(
             prove(
                 source,
-                examination,
+                examination.with_task(find_task(examination, path, task)) if half == "task" else examination,
                 half,
                 path,
-                shown=os.fspath(path),
+                shown=shown_path(below(folder, "" if path == place else path.name)),
                 reference=reference,
                 seed=seed,
                 with_transformers=with_transformers,
                 progress=progress,
             )
-            for half, path in find_halves(Path(folder)).items()
+            for half, path in find_halves(place).items()
         )
         parity = Parity(summarise(shown, source, None), halves, seed, examination.notices)
     if check and not parity.passed:
@@ -217,6 +241,7 @@ def prove(
             unproven=tuple(proof.unproven),
             explanations=tuple(explain(proof)) if any(not check.passed for check in proof.checks) else (),
             rounding=proof.rounding,
+            task=proof.layout.task.name if proof.layout.task else "",
         )
     finally:
         proof.close()
@@ -231,42 +256,6 @@ def _memory_errors() -> Iterator[None]:
         if any(words in str(error) for words in OUT_OF_MEMORY):
             raise MemoryError(str(error)) from error
         raise
-
-
-def find_halves(folder: Path) -> Mapping[HalfName, Path]:
-    """Return the halves that a folder holds: itself, or its subfolders `discriminator` and `generator`.
-
-    Raises:
-        FolderError: neither is a Hugging Face ELECTRA folder.
-    """
-    from electra_convert.hf.config import read_config
-    from electra_convert.stored import stored_names
-
-    if (folder / "config.json").exists():
-        told_by_config = read_config(folder / "config.json").get("architectures")
-        architectures = [str(name) for name in told_by_config] if isinstance(told_by_config, list) else []
-        named = [HALF_OF[name] for name in architectures if name in HALF_OF]
-        heads = {name.split(".")[0] for name in stored_names(folder)} if not architectures else set()
-        if named or heads & {"discriminator_predictions", "generator_predictions"}:
-            told: HalfName = "discriminator" if "discriminator_predictions" in heads else "generator"
-            return {named[0] if named else told: folder}
-        raise FolderError(
-            "the folder holds neither a discriminator nor a generator",
-            where=os.fspath(folder),
-            found=architectures or "no architectures in config.json",
-            expected=" or ".join(HALF_OF),
-        )
-    halves: dict[HalfName, Path] = {
-        half: folder / half for half in HALF_OF.values() if (folder / half / "config.json").exists()
-    }
-    if not halves:
-        raise FolderError(
-            "not a Hugging Face folder",
-            where=os.fspath(folder),
-            found="no config.json",
-            expected="config.json with model.safetensors, or folders `discriminator` and `generator`",
-        )
-    return halves
 
 
 def require_torch() -> None:
@@ -291,7 +280,7 @@ def parity_error(halves: tuple[HalfParity, ...]) -> ParityError:
     failed = [(half, check) for half in halves for check in half.failed]
     half, first = failed[0]
     return ParityError(
-        f"the {half.half} does not compute what the checkpoint computes",
+        f"the {half.told} does not compute what the checkpoint computes",
         where=f"{first.name}, {first.where}" if first.where else first.name,
         found=f"{first.found:.1e} against {first.against}" if isinstance(first.found, float) else first.found,
         expected=f"at most {first.limit:.1e} ({first.reason})" if isinstance(first.limit, float) else first.limit,

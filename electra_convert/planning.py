@@ -11,14 +11,17 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from electra_convert.electra.heads import find_heads, ignorable
 from electra_convert.electra.hparams import Hparams
-from electra_convert.electra.layout import HALVES, KNOWN_SCALARS, STEP, Half, Kind, Layout, layer_count
-from electra_convert.electra.mapping import HalfName, Move, expand
+from electra_convert.electra.layout import HALVES, KNOWN_SCALARS, SLOT_ENDINGS, STEP, Half, Kind, Layout, layer_count
+from electra_convert.electra.mapping import HalfName, Move, expand, variables_of
 from electra_convert.electra.settings import Given, Settled, config_misfits
+from electra_convert.electra.task_kinds import architecture_of
 from electra_convert.errors import LayoutError, MappingError, SettingError
 from electra_convert.examination import Examination, examine, trained_length_of_slots
 from electra_convert.notices import Notice, note, warning
-from electra_convert.options import Options, read_given
+from electra_convert.options import Options, options_for_the_record, read_given
+from electra_convert.tasks import TaskPlan, plan_task
 from electra_convert.tokenizing import Tokenizing, plan_tokenizer
 from electra_convert.wording import some
 
@@ -42,17 +45,23 @@ TRAINED_BY = {
 
 @dataclass(frozen=True, slots=True)
 class HalfPlan:
-    """One half: its tensors, its config, the type it is exported in."""
+    """One half: its tensors, its config, the type it is exported in; the task, where it is one."""
 
     half: HalfName
     moves: tuple[Move, ...]
     settled: Settled
     dtype: str
+    task: TaskPlan | None = None
+
+    @property
+    def architecture(self) -> str:
+        """The class of transformers that computes it."""
+        return architecture_of(self.half, self.task.task if self.task else None)
 
     @property
     def parameters(self) -> int:
         """How many numbers the half has."""
-        return sum(prod(move.variable_shape) for move in self.moves)
+        return sum(prod(move.tensor_shape) for move in self.moves)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,7 @@ class ConversionPlan:
     trained_lengths: Mapping[str, int]
     scalars: Mapping[str, float]
     hparams: Hparams | None
+    asked: Mapping[str, Any]
     notices: tuple[Notice, ...]
 
     @property
@@ -101,8 +111,10 @@ def plan_conversion(checkpoint: Checkpoint, options: Options) -> ConversionPlan:
         UsageError: given values contradict each other.
     """
     examination = examine(checkpoint, options.ignore)
-    layout = examination.layout
     given = read_given(options)
+    if options.export == "task":
+        examination = examination.with_task(examination.task(options.task, options.task_kind))
+    layout = examination.layout
     if given.hparams:
         _refuse_other_training(examination, given.hparams)
     notices = [*examination.notices, *_hparams_notices(given.hparams)]
@@ -110,6 +122,10 @@ def plan_conversion(checkpoint: Checkpoint, options: Options) -> ConversionPlan:
     layout.refuse_unknown()
     for plan in halves:
         notices += plan.settled.notices
+    if layout.task and layout.task.task:
+        task, found = plan_task(layout.task.task, given)
+        halves = (replace(halves[0], task=task),)
+        notices += [*task.task.notices, *found]
     tokenizing, found = plan_tokenizer(checkpoint, examination, options, given.hparams, halves[0].settled.config)
     lengths = _trained_lengths(checkpoint, examination, given.hparams)
     scalars = {
@@ -120,47 +136,60 @@ def plan_conversion(checkpoint: Checkpoint, options: Options) -> ConversionPlan:
     notices += [*found, *_dtype_notes(checkpoint, halves), *_scalar_notes(scalars)]
     notices += _length_notes(lengths, halves) + _energy_warnings(examination, given.hparams, halves)
     left_out = _left_out(layout, halves, examination.ignored)
+    asked = options_for_the_record(options, given)
     return ConversionPlan(
-        examination, halves, refused, left_out, tokenizing, lengths, scalars, given.hparams, tuple(notices)
+        examination, halves, refused, left_out, tokenizing, lengths, scalars, given.hparams, asked, tuple(notices)
     )
 
 
 def _plan_halves(
     checkpoint: Checkpoint, examination: Examination, options: Options, given: Given
 ) -> tuple[tuple[HalfPlan, ...], tuple[tuple[HalfName, str], ...]]:
-    wanted = [half for half in HALVES if options.export in {half, "both", "available"}]
+    wanted: list[HalfName] = [half for half in HALVES if options.export in {half, "both", "available"}]
+    if options.export == "task" or options.export == "encoder":
+        wanted = [options.export]
     halves: list[HalfPlan] = []
     refused: list[tuple[HalfName, str]] = []
     fits = _halves_of_config(examination.layout, wanted, given)
     for name in wanted:
         try:
             half = examination.layout.half(name)
-            _refuse_ignored_weights(examination, half)
+            _refuse_ignored_weights(checkpoint, examination, half)
             body = half.scopes.body if half.scopes else ""
             own = replace(given, flags=options.flags_for(name, body), config=given.config if name in fits else None)
             settled = examination.settle(name, own)
-            halves.append(
-                HalfPlan(name, half.moves, settled, export_dtype(checkpoint, name, half.moves, options.dtype))
-            )
+            dtype = export_dtype(checkpoint, half.told, half.moves, options.dtype)
+            halves.append(HalfPlan(name, half.moves, settled, dtype))
         except LayoutError as error:
             if options.export != "available":
                 raise
             refused.append((name, error.message))
     if not halves:
-        raise LayoutError("no half can be exported", found=[f"{name}: {reason}" for name, reason in refused])
+        hint = examination.layout.halves["discriminator"].refusal
+        raise LayoutError(
+            "no half can be exported",
+            found=[f"{name}: {reason}" for name, reason in refused],
+            hint=hint.hint if hint else None,
+        )
     return tuple(halves), tuple(refused)
 
 
-def _refuse_ignored_weights(examination: Examination, half: Half) -> None:
+def _refuse_ignored_weights(checkpoint: Checkpoint, examination: Examination, half: Half) -> None:
     """Refuse `--ignore` where it cuts into a half: a layer less would be another model, and look like a right one."""
     if half.scopes is None or not examination.ignored:
         return
-    layers = layer_count(half.scopes.body, {*examination.ignored, *examination.layout.kinds})
+    ignored = set(examination.ignored)
+    layers = layer_count(half.scopes.body, {*ignored, *examination.layout.kinds})
     needed = {name for _, _, name in expand(half.name, half.scopes, layers, project=True)}
-    cut = sorted(needed & set(examination.ignored))
+    cut = sorted(needed & ignored)
+    if half.task is not None:
+        names = {name for name in ignored if name.startswith(f"{half.task.scope}/") and not name.endswith(SLOT_ENDINGS)}
+        shapes = {name: checkpoint.variables[name].shape for name in {*names, *examination.layout.names_of("task")}}
+        if names and not ignorable(names, find_heads(shapes, half.letters["H"])[half.task.name]):
+            cut += sorted(names)
     if cut:
         raise SettingError(
-            f"--ignore leaves out variables of the {half.name}",
+            f"--ignore leaves out variables of the {half.told}",
             found=[f"{len(cut)} variables", *some(cut)],
             expected="patterns that match variables unknown to ELECTRA, or of the other half",
             hint="narrow the pattern",
@@ -197,9 +226,8 @@ def _refuse_other_training(examination: Examination, hparams: Hparams) -> None:
             expected=f"{objectives[graph]}, from the graph",
             hint="pass the hparams of this training, or none: the graph knows",
         )
-    positions = min(
-        (half.letters["P"] for half in examination.layout.halves.values() if "P" in half.letters), default=None
-    )
+    measured = (examination.layout.letters, *(half.letters for half in examination.layout.halves.values()))
+    positions = min((letters["P"] for letters in measured if "P" in letters), default=None)
     if hparams.trained_length and positions and hparams.trained_length > positions:
         raise SettingError(
             "the hparams give longer texts than the position table has rows",
@@ -210,15 +238,15 @@ def _refuse_other_training(examination: Examination, hparams: Hparams) -> None:
         )
 
 
-def export_dtype(checkpoint: Checkpoint, half: HalfName, moves: Sequence[Move], wanted: str | None) -> str:
+def export_dtype(checkpoint: Checkpoint, half: str, moves: Sequence[Move], wanted: str | None) -> str:
     """Return the type a half is exported in.
 
     Raises:
         MappingError: a variable is no float, or the variables are of several types and none was asked for.
     """
     stored: dict[str, list[str]] = {}
-    for move in moves:
-        stored.setdefault(checkpoint.variables[move.variable].dtype.name, []).append(move.variable)
+    for name in variables_of(moves):
+        stored.setdefault(checkpoint.variables[name].dtype.name, []).append(name)
     strange = [(name, dtype) for dtype, names in stored.items() if dtype not in FLOATS for name in names]
     if strange:
         raise MappingError(
@@ -251,7 +279,7 @@ def _trained_lengths(checkpoint: Checkpoint, examination: Examination, hparams: 
 
 
 def _left_out(layout: Layout, halves: Sequence[HalfPlan], ignored: Sequence[str]) -> tuple[LeftOut, ...]:
-    exported = {move.variable for plan in halves for move in plan.moves}
+    exported = {name for plan in halves for name in variables_of(plan.moves)}
     reasons: dict[Kind, tuple[str, str]] = {
         "discriminator": ("discriminator", "belongs to the discriminator, which was not exported"),
         "generator": ("generator", "belongs to the generator, which was not exported"),
@@ -282,7 +310,7 @@ def _hparams_notices(hparams: Hparams | None) -> list[Notice]:
 def _dtype_notes(checkpoint: Checkpoint, halves: Sequence[HalfPlan]) -> list[Notice]:
     notes = []
     for plan in halves:
-        stored = sorted({checkpoint.variables[move.variable].dtype.name for move in plan.moves})
+        stored = sorted({checkpoint.variables[name].dtype.name for name in variables_of(plan.moves)})
         if stored != [plan.dtype]:
             found = f"{' and '.join(stored)}, written as {plan.dtype}"
             notes.append(note("dtype", f"values of the {plan.half} are of another type than stored", found=found))

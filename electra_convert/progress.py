@@ -2,6 +2,7 @@
 
 writing, reading back    counted in bytes
 verifying: float64       counted in steps of the proof; the step that is going on stands after the colon
+probing: window          counted in windows of text
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ Progress = Callable[[int, int, str], None]
 """Called with (done, in total, what is being done): bytes, or steps where `counts_steps` says so."""
 
 VERIFYING = "verifying: "
+PROBING = "probing: window"
 
 # A terminal redraws no faster than people see; more calls would only cost time.
 SHORTEST_INTERVAL = 1 / 20
@@ -24,7 +26,7 @@ def counts_steps(what: str) -> bool:
     >>> counts_steps("verifying: float64"), counts_steps("writing")
     (True, False)
     """
-    return what.startswith(VERIFYING)
+    return what.startswith((VERIFYING, PROBING))
 
 
 def no_progress(done: int, total: int, what: str) -> None:

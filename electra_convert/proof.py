@@ -7,17 +7,18 @@ references take the checkpoint's variables by their TensorFlow names, rounded to
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from electra_convert.electra import reference as numpy_reference
 from electra_convert.electra.battery import Batch, Outputs, build_battery, build_single_row
 from electra_convert.electra.config import ElectraConfig
-from electra_convert.electra.mapping import ARCHITECTURE, HalfName, Move
+from electra_convert.electra.heads import TaskKind
+from electra_convert.electra.mapping import HalfName, Move, variables_of
 from electra_convert.electra.settings import sizes_of
 from electra_convert.errors import FolderError, GraphError
 from electra_convert.examination import Examination
@@ -47,6 +48,14 @@ Step = tuple[str, Callable[[], None]]
 
 HEADS = {"discriminator": "discriminator_predictions", "generator": "generator_predictions"}
 
+# What a task's head gives scores to, in the words of reference.py.
+SCORES: dict[TaskKind, Literal["text", "tokens", "answer"]] = {
+    "classification": "text",
+    "regression": "text",
+    "tagging": "tokens",
+    "question answering": "answer",
+}
+
 # Tokens of the row that the graph is run on: a training graph pads it to its own length, and every position of the
 # table is compared with reference.py.
 GRAPH_ROW = 32
@@ -71,7 +80,7 @@ class Proof:
         self.moves = self.layout.moves
         self.document = read_config(folder / CONFIG)
         self.config = config_of(self.document, folder)
-        self.stored = StoredTensors(folder)
+        self.stored = StoredTensors(folder, bare=half == "encoder")
         self.checks: list[Check] = []
         self.references: list[str] = []
         self.unproven: list[str] = []
@@ -79,7 +88,10 @@ class Proof:
         self.graph_outputs: list[Outputs] = []
         self.rounding: float | None = None
         self._variables: dict[str, Array] = {}
-        self._dtypes = {move.variable: self.stored.dtypes.get(move.tensor) for move in self.moves}
+        if self.layout.task and (head := examination.layout.heads[self.layout.task.name]).refusal:
+            left = sorted(head.layers - head.without_answerability().layers)
+            self.unproven.append(f"the checkpoint has an answerability classifier ({', '.join(left)}), the folder none")
+        self._dtypes = {name: self.stored.dtypes.get(move.tensor) for move in self.moves for name in move.variables}
 
     def close(self) -> None:
         """Close the folder's file of tensors."""
@@ -123,12 +135,13 @@ class Proof:
     @cached_property
     def network(self) -> numpy_reference.Network:
         """The network as reference.py computes it, with the settings that the folder claims."""
-        scopes = self.layout.scopes
+        scopes, task = self.layout.scopes, self.layout.task
         assert scopes is not None
         return numpy_reference.Network(
             body=scopes.body,
             embeddings=scopes.emb,
-            head=HEADS[self.half],  # type: ignore[arg-type]
+            head=task.scope if task else HEADS.get(self.half),
+            scores=SCORES[task.kind] if task else None,
             layers=self.layout.layers,
             heads=self.config.num_attention_heads,
             activation=self.config.hidden_act,
@@ -151,7 +164,7 @@ class Proof:
         """The included model with the folder's tensors, in float64."""
         from electra_convert.electra import model
 
-        kind = model.ARCHITECTURES[ARCHITECTURE[self.half]]
+        kind = model.ARCHITECTURES[self.layout.architecture]
         return model.from_tensors(self.config, self.stored, kind, "float64", where=self.stored.where)
 
     @property
@@ -179,7 +192,9 @@ class Proof:
         self.checks.append(compare_structure(self.stored.shapes, wanted, "the checkpoint"))
         self.checks.append(compare_types(self.stored.dtypes))
         self.checks.append(compare_sizes(self.config, sizes_of(self.layout)))
-        self.checks.append(compare_settings(self.document, self.config, self.stored.dtypes, self.stored.copies))
+        dtypes, copies = self.stored.dtypes, self.stored.copies
+        architecture, task = self.layout.architecture, self.layout.task
+        self.checks.append(compare_settings(self.document, self.config, dtypes, copies, architecture, task))
         self.checks += compare_record(self.folder, self.document)
 
     def _bytes(self) -> None:
@@ -196,8 +211,9 @@ class Proof:
         )
 
     def expected(self, move: Move) -> Array:
-        """Return the tensor that a move makes of the checkpoint's variable, in the type it is stored in."""
-        return move.operation.apply(self.variable(move.variable))
+        """Return the tensor that a move makes of the checkpoint's variables, in the type it is stored in."""
+        built = move.operation.build([self.variable(name) for name in move.variables], move.tensor_shape)
+        return built if move.variables else self.rounded(built, self.stored.dtypes.get(move.tensor))
 
     def equals(self, tensor: str, expected: Array) -> bool:
         """Return whether a stored tensor has exactly these bits."""
@@ -219,7 +235,7 @@ class Proof:
             self._say_unproven()
             return
         graph = self.examination.graph
-        if graph is None or self.half not in graph.parts:
+        if graph is None or self._part is None:
             if self._graph_demanded:
                 raise GraphError(
                     "there is no graph to compare with", where=self.source.shown, expected=f"{self.source.name}.meta"
@@ -234,14 +250,19 @@ class Proof:
             self.unproven.append(f"the original graph could not be run: {error.message}")
             self._say_unproven()
             return
+        if self.layout.task and self.graph_outputs[0].logits is None:
+            self.unproven.append(
+                f"the original graph gives no logits of the {self.layout.told}, only its encoder's states"
+            )
         runner = " in TensorFlow" if self.wanted_reference == "tensorflow" else ""
         self.references.append(f"the original graph{runner}")
 
     def _run_graph(self, dtype: Any) -> Outputs:
         graph = self.examination.graph
         assert graph is not None
+        assert self._part is not None
         row = self.row
-        arguments = (self.half, row.input_ids, row.input_mask, row.segment_ids, self.variable)
+        arguments = (self._part, row.input_ids, row.input_mask, row.segment_ids, self.variable)
         if self.wanted_reference == "tensorflow":
             from electra_convert.tensorflow_run import run_in_tensorflow
 
@@ -249,7 +270,22 @@ class Proof:
         else:
             values = graph.run(*arguments, dtype)
         states = tuple(values[f"hidden_{i}"] for i in range(self.layout.layers + 1))
-        return Outputs(states, values["logits"])
+        return Outputs(states, self._graph_logits(values))
+
+    @property
+    def _part(self) -> str | None:
+        """What the graph calls the half; a task whose head it does not compute is compared up to there."""
+        parts = self.examination.graph.parts if self.examination.graph else {}
+        names = [f"task/{self.layout.task.name}", "encoder"] if self.layout.task else [self.half]
+        return next((name for name in names if name in parts), None)
+
+    def _graph_logits(self, values: Mapping[str, Array]) -> Array | None:
+        """Return the logits from the outputs of a part of the graph: a task's bear the names of its dense layers."""
+        if self.layout.task is None:
+            return values.get("logits")
+        layers = ("dense", "dense_1") if self.layout.task.kind == "question answering" else ("dense",)
+        found = [values[layer] for layer in layers if layer in values]
+        return np.concatenate(found, axis=-1) if len(found) == len(layers) else None
 
     def _say_unproven(self) -> None:
         config = self.config
@@ -257,6 +293,11 @@ class Proof:
             f"the original graph was not asked whether num_attention_heads is {config.num_attention_heads}, hidden_act "
             f"{config.hidden_act} and layer_norm_eps {config.layer_norm_eps:g}: they are taken from config.json"
         )
+        task = self.layout.task
+        if task and task.origin.source not in {"graph", "shape"}:
+            self.unproven.append(
+                f"the original graph was not asked whether the {self.layout.told} is {task.kind}: so says {task.origin}"
+            )
 
     @cached_property
     def _truth(self) -> list[Outputs]:
@@ -294,7 +335,8 @@ class Proof:
 
     def _narrowed(self) -> bool:
         """Return whether the folder's type holds less than the checkpoint's."""
-        types = {(self._dtypes[move.variable], self.source.variables[move.variable].dtype.name) for move in self.moves}
+        names = variables_of(self.moves)
+        types = {(self._dtypes[name], self.source.variables[name].dtype.name) for name in names}
         return any(stored is not None and not can_hold(stored, original) for stored, original in types)
 
     def _float64(self) -> None:
@@ -324,7 +366,7 @@ class Proof:
             return
         from electra_convert.transformers_run import load, run
 
-        model, report = load(self.folder, self.half)
+        model, report = load(self.folder, self.layout.architecture)
         found = "; ".join(f"{what} {', '.join(names)}" for what, names in report.items()) or "nothing"
         self.checks.append(Check("transformers", "loading report", not report, found, "nothing", "transformers"))
         batches, truth, noise, against = self._measured

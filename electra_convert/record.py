@@ -5,12 +5,12 @@ The same input, options and versions give the same bytes: no date, no duration, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from electra_convert import __version__
-from electra_convert.electra.mapping import ARCHITECTURE
+from electra_convert.electra.mapping import Move, variables_of
 from electra_convert.hf.card import CardFacts, CardValue
 from electra_convert.notices import Notice
 from electra_convert.planning import ConversionPlan, HalfPlan, setup_told
@@ -49,15 +49,20 @@ def record_document(
             "name": checkpoint.name,
             "format": checkpoint.format,
             "shards": checkpoint.shards,
+            "bytes": checkpoint.nbytes,
             "step": checkpoint.step,
             "step_source": checkpoint.step_source or None,
             "files": [_file(file.name, file.nbytes, file.crc32c) for file in checkpoint.source_files()],
             "vocabulary": _vocabulary(plan),
         },
+        "options": dict(plan.asked),
+        "halves": [each.half for each in plan.halves],
+        "refused": [{"half": name, "reason": reason} for name, reason in plan.refused],
         "setup": plan.examination.layout.setup.name,
         "setup_told": setup_told(plan.examination, plan.hparams),
         "half": half.half,
-        "architecture": ARCHITECTURE[half.half],
+        "architecture": half.architecture,
+        **({"task": half.task.to_json()} if half.task else {}),
         "dtype": half.dtype,
         "parameters": half.parameters,
         "config": {
@@ -76,13 +81,13 @@ def record_document(
         "tensors": [
             {
                 "tensor": move.tensor,
-                "variable": move.variable,
+                "variable": _of_each(move, str),
                 "operation": move.operation.value,
                 "shape": list(move.tensor_shape),
                 "dtype": half.dtype,
                 "crc32c": _hex(tensor_crcs[move.tensor]),
-                "variable_dtype": checkpoint.variables[move.variable].dtype.name,
-                "variable_crc32c": _hex(variable_crcs[move.variable]),
+                "variable_dtype": _of_each(move, lambda name: checkpoint.variables[name].dtype.name),
+                "variable_crc32c": _of_each(move, lambda name: _hex(variable_crcs[name])),
             }
             for move in half.moves
         ],
@@ -94,6 +99,11 @@ def record_document(
         "verification": verification.to_json(),
         "files": [file.to_json() for file in files],
     }
+
+
+def _of_each(move: Move, told: Callable[[str], str]) -> str | list[str]:
+    """Return what is told of a move's variable; a list where its operation takes several, or none."""
+    return told(move.variable) if move.operation.inverts_itself else [told(name) for name in move.variables]
 
 
 def _told(notices: tuple[Notice, ...], kind: str, plan: ConversionPlan, half: HalfPlan) -> list[dict[str, Any]]:
@@ -120,27 +130,44 @@ def card_facts(
     energy = [str(dict(notice.facts)["found"]) for notice in notices if notice.code == "energy"]
     return CardFacts(
         checkpoint=checkpoint.name,
-        half=half.half,
-        model_class=ARCHITECTURE[half.half],
+        half=f"task {half.task.task.name}" if half.task else half.half,
+        model_class=half.architecture,
         setup=setup_told(plan.examination, plan.hparams),
         step=checkpoint.step,
         parameters=half.parameters,
         dtype=half.dtype,
-        values=[CardValue(key, value, origins[key].source) for key, value in half.settled.config.to_json().items()],
+        values=[
+            *(CardValue(key, value, origins[key].source) for key, value in half.settled.config.to_json().items()),
+            *_task_values(half),
+        ],
         verification=[verification.text],
         tool=f"{TOOL} {__version__}",
-        cautions=energy if half.half == "discriminator" else [],
+        cautions=half.task.cautions() if half.task else energy if half.half == "discriminator" else [],
         tokenizer=plan.tokenizing is not None,
+        what=f"An ELECTRA model fine-tuned for {half.task.task.kind} (task {half.task.task.name})" if half.task else "",
+        head=half.task.head_told() if half.task else [],
     )
+
+
+def _task_values(half: HalfPlan) -> list[CardValue]:
+    """Return what config.json says of a task, with the sources."""
+    if half.task is None:
+        return []
+    task, labels = half.task.task, half.task.labels
+    values = [CardValue("kind of task", task.kind, task.origin.source)]
+    if labels:
+        shown = ", ".join(f"{number}: {name}" for number, name in enumerate(labels))
+        values.append(CardValue("id2label", shown, half.task.labels_origin.source))
+    return values
 
 
 def _not_exported(plan: ConversionPlan, half: HalfPlan) -> list[dict[str, Any]]:
     """Return every variable that this half's folder does not hold, in groups with a reason."""
-    exported = {move.variable for move in half.moves}
+    exported = set(variables_of(half.moves))
     groups = [
         {"reason": f"belongs to the {other.half}", "variables": names}
         for other in plan.halves
-        if other.half != half.half and (names := sorted({move.variable for move in other.moves} - exported))
+        if other.half != half.half and (names := sorted(set(variables_of(other.moves)) - exported))
     ]
     return groups + [{"reason": group.reason, "variables": list(group.variables)} for group in plan.left_out]
 

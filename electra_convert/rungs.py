@@ -23,6 +23,7 @@ import numpy as np
 from electra_convert.electra.battery import Batch, Outputs
 from electra_convert.electra.config import ElectraConfig
 from electra_convert.electra.mapping import TIED
+from electra_convert.electra.task_kinds import Task
 from electra_convert.errors import FolderError
 from electra_convert.hf.files import read_json
 from electra_convert.hf.folder import CARD, CONFIG, RECORD, file_sum
@@ -157,7 +158,10 @@ def _worst(
     squares = sum(float((difference**2).sum()) for difference in differences)
     count = sum(difference.size for difference in differences)
     at = np.unravel_index(int(np.argmax(differences[worst])), differences[worst].shape)
-    where = f"{pairs[worst][2].name}, row {at[0]}, token {at[1]}"
+    batch = pairs[worst][2]
+    # A text's logits are the only output without a value for each token.
+    column = "token" if differences[worst].shape[:2] == batch.input_ids.shape else "label"
+    where = f"{batch.name}, row {at[0]}, {column} {at[1]}"
     allowed = limit(scale)
     passed = largest[worst] <= allowed
     return Check(rung, name, passed, largest[worst], allowed, against, (squares / count) ** 0.5, scale, where, reason)
@@ -204,17 +208,27 @@ def compare_sizes(config: ElectraConfig, sizes: Mapping[str, int]) -> Check:
 
 
 def compare_settings(
-    document: Mapping[str, Any], config: ElectraConfig, dtypes: Mapping[str, str], copies: Collection[str]
+    document: Mapping[str, Any],
+    config: ElectraConfig,
+    dtypes: Mapping[str, str],
+    copies: Collection[str],
+    architecture: str,
+    task: Task | None = None,
 ) -> Check:
     """Return whether transformers computes ELECTRA with the other values of config.json, and the included model too.
 
-    `dtypes` are the types of the tensors, `copies` the names of those that only repeat another.
+    `dtypes` are the types of the tensors, `copies` the names of those that only repeat another; `architecture` is the
+    class that computes what the checkpoint does, `task` the task that it was fine-tuned for.
     """
     faults = [
         f"{key} is {document[key]!r}, not {needed!r}"
         for key, needed in NEEDED.items()
         if document.get(key, needed) != needed
     ]
+    named = document.get("architectures")
+    if isinstance(named, list) and named and architecture not in named:
+        faults.append(f"architectures is {named!r}, not {[architecture]!r}")
+    faults += _task_faults(document, task) if task else []
     if config.hidden_size % config.num_attention_heads:
         faults.append(
             f"{config.num_attention_heads} attention heads do not divide the hidden size {config.hidden_size}"
@@ -234,6 +248,26 @@ def compare_settings(
             faults.append(f"{key} is {told!r}: transformers would round tensors of {', '.join(narrowed)}")
     found = f"{len(faults)} wrong" if faults else "right"
     return Check("structure", "settings", not faults, found, "right", CONFIG, reason=_listed(faults))
+
+
+def _task_faults(document: Mapping[str, Any], task: Task) -> list[str]:
+    """Return what config.json says wrong of a task: transformers takes the number of labels from their names."""
+    faults = []
+    outputs = 2 if task.kind == "question answering" else task.labels
+    names, numbers = document.get("id2label"), document.get("label2id")
+    count = len(names) if isinstance(names, dict) else document.get("num_labels", 2)
+    if count != outputs:
+        faults.append(f"id2label has {count} labels, not {outputs}")
+    elif isinstance(names, dict) and set(names) != {str(number) for number in range(outputs)}:
+        faults.append(f"id2label numbers its labels {', '.join(map(str, names))}, not 0 to {outputs - 1}")
+    elif isinstance(names, dict) and numbers is not None:
+        told = {str(name): int(number) for number, name in names.items()}
+        if numbers != told:
+            faults.append("label2id is not id2label turned round")
+    problem = document.get("problem_type")
+    if problem not in {None, task.problem_type}:
+        faults.append(f"problem_type is {problem!r}, not {task.problem_type!r}")
+    return faults
 
 
 def compare_record(folder: Path, document: Mapping[str, Any]) -> list[Check]:

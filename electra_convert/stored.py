@@ -5,6 +5,7 @@ Other writers spell some names otherwise or store more; all of it says the same 
     electra.….LayerNorm.gamma, .beta       what transformers 5.0.0 saves for .weight and .bias
     generator_lm_head.weight               a copy of the word embeddings it is tied to
     ….embeddings.position_ids              0, 1, 2, …: a buffer that old versions stored
+    electra.…                              where a bare ElectraModel is wanted, whose names lack the prefix
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from electra_convert.electra.mapping import OLD_ENDINGS, TIED
+from electra_convert.electra.mapping import OLD_ENDINGS, TIED, TOWER_PREFIX
 from electra_convert.errors import FolderError
-from electra_convert.hf.weights import Weights, open_weights
+from electra_convert.hf.shards import INDEX, FolderWeights
+from electra_convert.hf.weights import stored_dtype
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -31,18 +33,20 @@ class StoredTensors(Mapping[str, Array]):
     `copies` are tensors that are stored but say nothing that the others do not say; they are left out of the rest.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._weights: Weights | None = None
+    def __init__(self, folder: Path, *, bare: bool = False) -> None:
+        self._weights: FolderWeights | None = None
         self._loaded: dict[str, Array] = {}
-        if (folder / WEIGHTS).exists() or not (folder / PICKLE).exists():
-            self._weights = open_weights(folder / WEIGHTS)
+        if (folder / WEIGHTS).exists() or (folder / INDEX).exists() or not (folder / PICKLE).exists():
+            self._weights = FolderWeights(folder)
             stored = {name: (spec.shape, spec.dtype) for name, spec in self._weights.tensors.items()}
         else:
             self._loaded = _load_pickle(folder / PICKLE)
             stored = {name: (array.shape, array.dtype.name) for name, array in self._loaded.items()}
-        self.where = str(folder / (WEIGHTS if self._weights else PICKLE))
+        self.paths = self._weights.paths if self._weights else [folder / PICKLE]
+        self.where = str(self.paths[0])
         # A tensor that is there under both of its names is not renamed: then the old one is one too many.
-        self._stored_name = {name if current_name(name) in stored else current_name(name): name for name in stored}
+        renamed = {name: current_name(name).removeprefix(TOWER_PREFIX if bare else "") for name in stored}
+        self._stored_name = {name if renamed[name] in stored else renamed[name]: name for name in stored}
         self.shapes = {name: stored[original][0] for name, original in self._stored_name.items()}
         self.dtypes = {name: stored[original][1] for name, original in self._stored_name.items()}
         self.copies = tuple(name for name in self._stored_name if self._is_copy(name))
@@ -52,6 +56,16 @@ class StoredTensors(Mapping[str, Array]):
     def __getitem__(self, name: str) -> Array:
         stored = self._stored_name[name]
         return self._weights.read(stored) if self._weights else self._loaded[stored]
+
+    def chunks(self, name: str) -> Iterator[Array]:
+        """Yield a tensor in flat pieces, in C order; the next piece may overwrite the one before."""
+        stored = self._stored_name[name]
+        if self._weights is None:
+            yield self._loaded[stored].reshape(-1)
+            return
+        dtype = stored_dtype(self.dtypes[name])
+        for piece in self._weights.chunks(stored):
+            yield piece.view(dtype)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._stored_name)
@@ -66,10 +80,12 @@ class StoredTensors(Mapping[str, Array]):
 
     def _is_copy(self, name: str) -> bool:
         if name in TIED and TIED[name] in self._stored_name:
-            copy, source = self[name], self[TIED[name]]
-            bits = np.dtype(f"u{copy.itemsize}")
-            return (copy.dtype, copy.shape) == (source.dtype, source.shape) and np.array_equal(
-                copy.view(bits), source.view(bits)
+            source = TIED[name]
+            if (self.dtypes[name], self.shapes[name]) != (self.dtypes[source], self.shapes[source]):
+                return False
+            return all(
+                np.array_equal(piece.view(np.uint8), other.view(np.uint8))
+                for piece, other in zip(self.chunks(name), self.chunks(source), strict=True)
             )
         if name.endswith(POSITION_IDS):
             return np.array_equal(self[name].reshape(-1), np.arange(self[name].size))

@@ -1,13 +1,14 @@
 """The bytes of one tensor, made from its variable in pieces: read, checked, turned, rounded.
 
 A word embedding can be larger than everything else together, so nothing is held whole but the kernel being transposed:
-one buffer, as large as the largest kernel, serves them all. The same stream is run twice, to write and to compare what
-was written, so the comparison starts from the checkpoint again.
+one buffer, as large as the largest kernel, serves them all. It is filled while the variable is read, a few rows at a
+time, which are still in the processor's cache then.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from typing import TYPE_CHECKING
 
 import google_crc32c
@@ -21,8 +22,12 @@ from electra_convert.notices import Notice, warning
 if TYPE_CHECKING:
     from electra_convert.tf1.checkpoint import Checkpoint
 
-# Columns of a kernel turned at a time: 64 float32 fill whole cache lines, and a strip stays within the cache.
-STRIP = 64
+# Rows of a kernel turned at a time: 16 float32 fill a cache line of each row of the result. The whole kernel at once is
+# 3 to 6 times as slow, since its rows lie a power of two apart and so share the same few lines of the cache.
+STRIP = 16
+
+# Bytes of a variable read at a time: reading and checksums are no faster in larger pieces.
+PIECE = 1 << 20
 
 
 class TensorStream:
@@ -36,9 +41,8 @@ class TensorStream:
         self._moves = {move.tensor: move for move in moves}
         self._dtype = numpy_dtype(dtype)
         self._allow_nonfinite = allow_nonfinite
-        turned = [move.variable for move in moves if move.operation is Operation.TRANSPOSE]
-        largest = max((checkpoint.variables[name].nbytes for name in turned), default=0)
-        self._buffer = np.empty(largest, np.uint8)
+        turned = [move.tensor_shape for move in moves if move.operation is Operation.TRANSPOSE]
+        self._buffer = np.empty(max(map(prod, turned), default=0), self._dtype)
         self.variable_crcs: dict[str, int] = {}
         self.nonfinite: dict[str, int] = {}
 
@@ -52,8 +56,14 @@ class TensorStream:
         move = self._moves[tensor]
         if move.operation is Operation.TRANSPOSE:
             yield from self._turned(move)
-        else:
+        elif move.operation is Operation.COPY:
             yield from self._copied(move)
+        else:
+            yield self._built(move)
+
+    def free(self) -> None:
+        """Give the buffer back: nothing is streamed any more."""
+        self._buffer = self._buffer[:0].copy()
 
     def notices(self) -> list[Notice]:
         """Return a warning for every variable whose values are not all finite once rounded."""
@@ -68,57 +78,72 @@ class TensorStream:
         ]
 
     def _copied(self, move: Move) -> Iterator[np.ndarray]:
-        crc, start = 0, 0
-        # The stream runs twice (write, compare), and each run counts anew.
-        self.nonfinite.pop(move.variable, None)
-        for piece in self._checkpoint.chunks(move.variable):
-            crc = google_crc32c.extend(crc, _bytes_of(piece))
-            rounded = self._rounded(piece)
-            self._check_finite(move, piece, rounded, start)
-            yield rounded
-            start += piece.size
-        self.variable_crcs[move.variable] = crc
+        return (rounded for _, rounded in self._read(move, PIECE))
 
     def _turned(self, move: Move) -> Iterator[np.ndarray]:
-        kernel = self._checkpoint.read_into(move.variable, self._buffer)  # (in, out)
-        self.variable_crcs[move.variable] = google_crc32c.extend(0, _bytes_of(kernel))
+        inputs, outputs = move.variable_shape
+        turned = self._buffer[: inputs * outputs].reshape(move.tensor_shape)
+        strip = STRIP * outputs * self._checkpoint.variables[move.variable].dtype.size
+        at = 0
+        for _, rounded in self._read(move, max(1, PIECE // strip) * strip):
+            rows = rounded.reshape(-1, outputs)
+            for first in range(0, len(rows), STRIP):
+                columns = rows[first : first + STRIP].T
+                turned[:, at : at + columns.shape[1]] = columns
+                at += columns.shape[1]
+        yield turned.reshape(-1)
+
+    def _read(self, move: Move, size: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield a variable in flat pieces of at most `size` bytes, rounded, each with the place of its first value."""
+        known, crc, start = self._checkpoint.checksum(move.variable), 0, 0
+        # The stream runs twice (write, compare), and each run counts anew.
         self.nonfinite.pop(move.variable, None)
-        inputs, outputs = kernel.shape
-        for row in range(0, inputs, STRIP):
-            rows = kernel[row : row + STRIP].reshape(-1)
-            self._check_finite(move, rows, self._rounded(rows), row * outputs)
-        strip = np.empty((min(STRIP, outputs), inputs), kernel.dtype)
-        for first in range(0, outputs, STRIP):
-            columns = kernel[:, first : first + STRIP]
-            turned = strip[: columns.shape[1]]
-            turned[...] = columns.T
-            yield self._rounded(turned.reshape(-1))
+        for piece in self._checkpoint.chunks(move.variable, size):
+            if known is None:
+                crc = google_crc32c.extend(crc, _bytes_of(piece))
+            rounded = self._rounded(piece)
+            self._check_finite(move.variable, piece, rounded, start)
+            yield start, rounded
+            start += piece.size
+        self.variable_crcs[move.variable] = crc if known is None else known
+
+    def _built(self, move: Move) -> np.ndarray:
+        """Return a tensor of a task's head in one piece: it is no larger than the square of the hidden size."""
+        arrays = []
+        for name in move.variables:
+            array = self._checkpoint.read(name)
+            self.variable_crcs[name] = google_crc32c.extend(0, _bytes_of(array))
+            self.nonfinite.pop(name, None)
+            arrays.append(self._rounded(array))
+            self._check_finite(name, array.reshape(-1), arrays[-1].reshape(-1), 0)
+        return self._rounded(move.operation.build(arrays, move.tensor_shape)).reshape(-1)
 
     def _rounded(self, piece: np.ndarray) -> np.ndarray:
         """Return the values in the export type, rounded to nearest even (float64 to bfloat16 by way of float32)."""
         with np.errstate(over="ignore"):
             return piece.astype(self._dtype, copy=False)
 
-    def _check_finite(self, move: Move, piece: np.ndarray, rounded: np.ndarray, start: int) -> None:
+    def _check_finite(self, name: str, piece: np.ndarray, rounded: np.ndarray, start: int) -> None:
         """Refuse or count what is not finite; `piece` begins at value `start` of the variable in C order."""
         finite = np.isfinite(rounded)
         if finite.all():
             return
         if not self._allow_nonfinite:
             at = int(np.argmin(finite))
-            raise self._refusal(move, piece[at], start + at)
+            raise self._refusal(name, piece[at], start + at)
         count = finite.size - int(np.count_nonzero(finite))
-        self.nonfinite[move.variable] = self.nonfinite.get(move.variable, 0) + count
+        self.nonfinite[name] = self.nonfinite.get(name, 0) + count
 
-    def _refusal(self, move: Move, value: np.generic, at: int) -> ValueRefused:
+    def _refusal(self, name: str, value: np.generic, at: int) -> ValueRefused:
         too_large = bool(np.isfinite(value))
         # Counting reads the whole variable, so damage shows as a wrong checksum before its values are judged.
-        count = sum(int((~np.isfinite(self._rounded(piece))).sum()) for piece in self._checkpoint.chunks(move.variable))
+        count = sum(int((~np.isfinite(self._rounded(piece))).sum()) for piece in self._checkpoint.chunks(name))
+        variable = self._checkpoint.variables[name]
         largest = f"at most {float(ml_dtypes.finfo(self._dtype).max)}"
         return ValueRefused(
             f"a value is too large for {self._dtype.name}" if too_large else "a weight is not finite",
-            variable=str(self._checkpoint.variables[move.variable]),
-            where=f"index {[int(i) for i in np.unravel_index(at, move.variable_shape)]}",
+            variable=str(variable),
+            where=f"index {[int(i) for i in np.unravel_index(at, variable.shape)]}",
             found=f"{value}" + (f", and {count - 1} more in this variable" if count > 1 else ""),
             expected=largest if too_large else "finite numbers",
             hint="a wider --dtype holds it; --allow-nonfinite makes it infinite"

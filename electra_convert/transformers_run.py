@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from electra_convert.electra.battery import Batch, Outputs
-from electra_convert.electra.mapping import ARCHITECTURE, TIED, HalfName
+from electra_convert.electra.mapping import TIED
 from electra_convert.errors import MissingExtra
 
 
-def load(folder: Path, half: HalfName) -> tuple[Any, dict[str, list[str]]]:
-    """Return the model in float32, and what is not empty in its loading report.
+def load(folder: Path, architecture: str) -> tuple[Any, dict[str, list[str]]]:
+    """Return the model of a class in float32, and what is not empty in its loading report.
 
     Raises:
         MissingExtra: transformers is not installed.
@@ -27,7 +27,7 @@ def load(folder: Path, half: HalfName) -> tuple[Any, dict[str, list[str]]]:
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    cls = getattr(transformers, ARCHITECTURE[half])
+    cls = getattr(transformers, architecture)
     # `dtype` is called torch_dtype before 4.56.
     model, info = cls.from_pretrained(folder, torch_dtype=torch.float32, output_loading_info=True)
     report = {what: sorted(str(name) for name in names if name not in TIED) for what, names in info.items()}
@@ -47,5 +47,16 @@ def run(model: Any, batches: Sequence[Batch]) -> list[Outputs]:
                 token_type_ids=torch.from_numpy(batch.segment_ids.copy()),
                 output_hidden_states=True,
             )
-            answers.append(Outputs(tuple(state.numpy() for state in output.hidden_states), output.logits.numpy()))
+            logits = _logits(output)
+            states = tuple(state.numpy() for state in output.hidden_states)
+            answers.append(Outputs(states, None if logits is None else logits.numpy()))
     return answers
+
+
+def _logits(output: Any) -> Any:
+    """Return the logits in the form that the included model gives them; None of a bare ElectraModel."""
+    if "start_logits" in output:
+        import torch
+
+        return torch.stack((output.start_logits, output.end_logits), dim=-1)
+    return output.get("logits")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # rungs.py has the reasons; it is not imported for two numbers, since it brings NumPy along.
 LIMITS = {"float64": "1e-10 of scale", "float32": "8 times float32's own noise in each state"}
 
-BYTES = "Every tensor was read back from the file and equals, bit for bit, the variable it was made from."
+BYTES = "Every tensor was read back from the file and equals, bit for bit, what its operation makes of the checkpoint."
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,15 @@ def describe(message: str, facts: Mapping[str, Fact], hint: str | None = None) -
     return "\n".join(lines)
 
 
+def renamed(fact: Fact, old: str, new: str) -> Fact:
+    """Return a fact that calls a file by another name.
+
+    >>> renamed(["/tmp/x/run.index", "8 bytes"], "/tmp/x", "s3://bucket")
+    ['s3://bucket/run.index', '8 bytes']
+    """
+    return fact.replace(old, new) if isinstance(fact, str) else [line.replace(old, new) for line in fact]
+
+
 def some(names: Sequence[str], most: int = 5) -> list[str]:
     """Return the first `most` names, and one line that counts the rest.
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from electra_convert.electra.config import Origin
-from electra_convert.electra.mapping import ARCHITECTURE, HalfName
+from electra_convert.electra.mapping import HalfName
+from electra_convert.electra.task_kinds import architecture_of
 from electra_convert.hf import folder as names
 from electra_convert.hf.card import write_card, write_record
 from electra_convert.hf.config import config_document, write_config
 from electra_convert.hf.header import TensorSpec
 from electra_convert.hf.tokenizer import write_tokenizer
-from electra_convert.hf.weights import WrittenWeights, read_back, weights_nbytes, write_weights
+from electra_convert.hf.weights import WrittenWeights, read_back, synced, weights_nbytes, write_weights
 from electra_convert.notices import Notice
 from electra_convert.options import Options
 from electra_convert.parity import HalfParity, has_torch, parity_error, prove
@@ -22,6 +23,7 @@ from electra_convert.planning import ConversionPlan, HalfPlan
 from electra_convert.progress import Progress
 from electra_convert.record import card_facts, record_document
 from electra_convert.streaming import TensorStream
+from electra_convert.tasks import TaskPlan
 from electra_convert.verification import Verification, not_proven_warning, verification_of
 
 if TYPE_CHECKING:
@@ -36,7 +38,10 @@ VOCABULARY_TIMES = 10
 
 @dataclass(frozen=True, slots=True)
 class HalfExport:
-    """One half as it was exported: where to, how much, with which config and from which sources."""
+    """One half as it was exported: where to, how much, with which config and from which sources.
+
+    `parity` has the exact figures of the proof that `verification` rounds; None where there was none.
+    """
 
     half: HalfName
     folder: str
@@ -49,13 +54,25 @@ class HalfExport:
     sources: Mapping[str, Origin]
     checked: str
     verification: Verification
+    parity: Mapping[str, float | None] | None = None
+    task: TaskPlan | None = None
+
+    @property
+    def architecture(self) -> str:
+        """The class of transformers that loads it."""
+        return architecture_of(self.half, self.task.task if self.task else None)
+
+    @property
+    def told(self) -> str:
+        """What people call it."""
+        return f"task {self.task.task.name}" if self.task else self.half
 
     def to_json(self) -> dict[str, Any]:
         """Return the half as plain data."""
         return {
             "half": self.half,
             "folder": self.folder,
-            "architecture": ARCHITECTURE[self.half],
+            "architecture": self.architecture,
             "tensors": self.tensors,
             "parameters": self.parameters,
             "dtype": self.dtype,
@@ -67,6 +84,8 @@ class HalfExport:
             },
             "checked": self.checked,
             "verification": self.verification.to_json(),
+            "parity": None if self.parity is None else dict(self.parity),
+            **({"task": self.task.to_json()} if self.task else {}),
         }
 
 
@@ -120,7 +139,8 @@ def write_half(
     write_record(folder / names.RECORD, record)
     files = tuple(sorted((path.name, path.stat().st_size) for path in folder.iterdir()))
     checked = f"{len(half.moves)} of {len(half.moves)} tensors read back bit for bit"
-    return _export(half, shown, written.nbytes, files, checked, verification), found
+    export = _export(half, shown, written.nbytes, files, checked, verification)
+    return replace(export, parity=None if parity is None else parity.figures()), found
 
 
 def planned_half(half: HalfPlan, shown: str, tokenizer: bool) -> HalfExport:
@@ -144,7 +164,9 @@ def _write_tensors(path: Path, half: HalfPlan, stream: TensorStream, progress: P
     """Write the tensors, read them back from the file, and compare them with the checkpoint, read anew."""
     specs = _specs(half)
     written = write_weights(path, specs, lambda spec: stream.pieces(spec.name), progress)
-    read_back(path, specs, lambda spec: stream.pieces(spec.name), progress)
+    with synced(path):
+        read_back(path, specs, lambda spec: stream.pieces(spec.name), progress)
+    stream.free()
     return written
 
 
@@ -152,7 +174,8 @@ def _write_config_and_tokenizer(folder: Path, plan: ConversionPlan, half: HalfPl
     # Google pads with 0 whatever the vocabulary says; Hugging Face wants the id of [PAD].
     pad = plan.tokenizing.vocabulary.special_ids["[PAD]"] if plan.tokenizing else 0
     fields = half.settled.config.to_json()
-    document = config_document(fields, architecture=ARCHITECTURE[half.half], pad_token_id=pad, dtype=half.dtype)
+    task = half.task.config if half.task else {}
+    document = config_document(fields, architecture=half.architecture, pad_token_id=pad, dtype=half.dtype, task=task)
     write_config(folder / names.CONFIG, document)
     if plan.tokenizing:
         write_tokenizer(folder, plan.tokenizing.vocabulary, plan.tokenizing.casing, plan.tokenizing.max_length)
@@ -197,4 +220,5 @@ def _export(
         sources=half.settled.origins,
         checked=checked,
         verification=verification,
+        task=half.task,
     )

@@ -412,8 +412,9 @@ def config_mutants(config: dict[str, Any], half: str, graph: bool) -> Iterator[M
         yield _configured(key, "bfloat16", "structure", f"{key} is 'bfloat16'")
     if half == "generator":
         yield _configured("tie_word_embeddings", False, "structure", "tie_word_embeddings is false")
-    other = {"discriminator": "ElectraForMaskedLM", "generator": "ElectraForPreTraining"}[half]
-    yield _configured("architectures", [other], "structure", "missing")
+    other = {"discriminator": "ElectraForMaskedLM", "generator": "ElectraForPreTraining"}.get(half)
+    if other:
+        yield _configured("architectures", [other], "structure", "missing")
     yield _configured("architectures", ["BertModel"], "refused", "BertModel")
     yield _configured("model_type", "bert", "refused", "bert")
     for name in (*SIZES, "num_attention_heads"):

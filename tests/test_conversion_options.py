@@ -179,7 +179,7 @@ class TestExport:
         assert heads == [4, 1]
 
     def test_other_exports_are_a_usage_error(self, made, tmp_path: Path) -> None:
-        assert refused(UsageError, made(), tmp_path / "out", export="encoder").exit_code == 2
+        assert refused(UsageError, made(), tmp_path / "out", export="head").exit_code == 2
 
 
 class TestTypes:
@@ -302,7 +302,7 @@ class TestStateDict:
         halves = state_dict(path, ignore=["crf/*"], dtype="float16", allow_nonfinite=True, num_attention_heads=4)
         assert {array.dtype.name for array in halves.values()} == {"float16"}
 
-    @pytest.mark.parametrize("export", ["both", "available", "encoder"])
+    @pytest.mark.parametrize("export", ["both", "available", "head"])
     def test_it_is_of_one_half(self, made, export: Any) -> None:
         with pytest.raises(UsageError, match="one half"):
             state_dict(made(), export=export)

@@ -15,16 +15,36 @@ import electra_convert
 PACKAGE = Path(electra_convert.__file__).parent
 
 LAYERS = (
-    ("errors", "wording", "notices", "progress", "holding", "atomic"),
+    ("errors", "wording", "notices", "progress", "holding", "atomic", "unexpected"),
     ("tf1",),
     ("hf",),
     ("electra",),
     (
-        *("options", "opening", "examination", "tokenizing", "planning", "streaming", "writing", "record"),
-        *("conversion", "inspection"),
-        *("stored", "rungs", "proof", "diagnosis", "parity", "verification", "transformers_run", "tensorflow_run"),
+        *("options", "opening", "examination", "tokenizing", "tasks", "planning", "streaming", "writing", "record"),
+        *(
+            "conversion",
+            "inspection",
+            "remote",
+            "store_clients",
+            "stores",
+            "staging",
+            "remote_checkpoint",
+            "uploading",
+            "placing",
+            "restoration",
+            "probing",
+        ),
+        *("probing_halves", "probing_vocabulary", "probing_text", "probing_game", "probing_rounds", "probing_figures"),
+        *("probing_google", "probing_result", "probing_settings"),
+        *(f"restoration_{part}" for part in ("sources", "step", "vocabulary", "stream", "plan", "writing", "record")),
+        *("stored", "recognition", "rungs", "proof", "diagnosis", "parity", "verification"),
+        *("transformers_run", "tensorflow_run"),
     ),
-    ("batching",),
+    (
+        *("manifest", "manifest_keys", "manifest_text", "value_lines"),
+        *("zoo", "walking", "remote_tree", "source_names", "output_names"),
+        *("outcomes", "resuming", "working", "serving", "worker_process", "executors", "pool", "cluster", "batching"),
+    ),
     ("report",),
     ("cli", "__main__"),
 )

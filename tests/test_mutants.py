@@ -19,17 +19,19 @@ import mutants
 import numpy as np
 import pytest
 from conftest import all_of, google
+from head_mutants import head_mutants
 from mutants import CONFIG, KEY_BIAS, NEVER_READ, NO_OUTPUT, ROUNDED_EXPORT, SAME_FUNCTION, WEIGHTS, Folder, Mutant
 
 from electra_convert import convert, open_checkpoint, verify
-from electra_convert.electra import reference
+from electra_convert.electra import heads, reference
 from electra_convert.electra.battery import Batch, Outputs, build_battery
 from electra_convert.electra.layout import SLOT_ENDINGS
 from electra_convert.electra.mapping import HalfName
 from electra_convert.errors import InputError
 from electra_convert.examination import Examination, examine
-from electra_convert.parity import HalfParity, find_halves, prove
+from electra_convert.parity import HalfParity, prove
 from electra_convert.proof import Proof
+from electra_convert.recognition import find_halves, find_task
 from electra_convert.tf1.checkpoint import Checkpoint
 
 torch = pytest.importorskip("torch")
@@ -59,6 +61,10 @@ BRIEF = (
     ("base_like", "discriminator"),
     ("v1_format", "discriminator"),
 )
+# Every kind of task.
+TASKS = ("finetuned_classification", "finetuned_regression", "finetuned_tagging", "finetuned_qa_independent")
+HEAD_PARTS = {row.part for row in heads.ROWS}
+
 IN_BRIEF = {
     "untied_embeddings": {"flipped", "layers_mixed", "added", "from_elsewhere", "nudged"},
     "default_small": {"flipped", "layers_mixed"},
@@ -99,8 +105,14 @@ def subject(name: str, half: HalfName) -> Subject:
         folder = Folder(load_file(out / WEIGHTS), json.loads((out / CONFIG).read_text()), files)
     source = open_checkpoint(google(name))
     examination = examine(source)
+    if half == "task":
+        examination = examination.with_task(examination.task(None))
     own = examination.layout.half(half)
-    families = {family: list(getattr(mutants, family)(own.moves)) for family in FAMILIES[:9]}
+    # A head that is made of several variables has faults of its own.
+    plain = tuple(move for move in own.moves if half != "task" or move.row.part not in HEAD_PARTS)
+    families = {family: list(getattr(mutants, family)(plain)) for family in FAMILIES[:9]}
+    if own.task:
+        families["heads"] = list(head_mutants(own.task.kind, own.task.labels, folder.config))
     families |= {
         "same_functions": list(
             mutants.same_functions(own.moves, dict(own.letters), folder.config["num_attention_heads"])
@@ -117,6 +129,8 @@ def elsewhere(source: Checkpoint, examination: Examination, half: HalfName) -> d
     """Return what could be taken for a tensor: the other half's variable, and the optimizer's slots of its own."""
     own = {move.variable for move in examination.layout.half(half).moves}
     found: dict[str, dict[str, np.ndarray]] = {}
+    if half == "task":
+        return found
     for move in [move for each in examination.layout.halves.values() for move in each.moves]:
         names = [move.variable + slot for slot in SLOT_ENDINGS] if move.variable in own else [move.variable]
         for name in names:
@@ -173,7 +187,10 @@ def verdict(name: str, half: HalfName, mutant: Mutant, folder: Path) -> HalfPari
 
 def judge(whose: Subject, folder: Path) -> HalfParity:
     ((half, path),) = find_halves(folder).items()
-    return prove(whose.source, whose.examination, half, path, shown=folder.name)
+    examination = whose.examination
+    if half == "task":
+        examination = examination.with_task(find_task(examination, path))
+    return prove(whose.source, examination, half, path, shown=folder.name)
 
 
 def faults_of(result: HalfParity | InputError, mutant: Mutant) -> list[str]:
@@ -212,13 +229,25 @@ def test_every_fault_is_caught_and_named(name: str, half: HalfName, family: str,
     assert wrong == {}
 
 
+@pytest.mark.parametrize("name", TASKS)
+def test_every_fault_of_a_head_is_caught_and_named(name: str, tmp_path: Path) -> None:
+    """By the rung that must catch it, told as what it is: a sign, an order of labels, an end of an answer."""
+    test_every_fault_is_caught_and_named(name, "task", "heads", tmp_path)
+    assert len(subject(name, "task").families["heads"]) >= 17
+
+
+@pytest.mark.parametrize("family", ["flipped", "swapped", "dropped", "config_mutants", "file_mutants"])
+def test_every_fault_of_the_tower_below_a_task_is_caught_and_named(family: str, tmp_path: Path) -> None:
+    test_every_fault_is_caught_and_named("finetuned_tagging", "task", family, tmp_path)
+
+
 @pytest.mark.parametrize(("name", "half"), THOROUGH)
 def test_there_are_hundreds_of_faults_and_each_has_a_name_of_its_own(name: str, half: HalfName) -> None:
     names = [mutant.name for family in subject(name, half).families.values() for mutant in family]
     assert len(set(names)) == len(names) >= 200
 
 
-@pytest.mark.parametrize(("name", "half"), [*THOROUGH, *BRIEF])
+@pytest.mark.parametrize(("name", "half"), [*THOROUGH, *BRIEF, *((name, "task") for name in TASKS)])
 def test_the_right_conversion_is_none_of_them(name: str, half: HalfName, tmp_path: Path) -> None:
     """What the mutants are made of passes, written as they are written."""
     result = verdict(name, half, Mutant("none", lambda folder: None, "", ""), tmp_path / "right")
@@ -355,35 +384,35 @@ def test_the_graph_alone_sees_a_wrong_setting(name: str, half: HalfName, tmp_pat
 
 
 def ignore_mask(patch: pytest.MonkeyPatch) -> None:
-    from electra_convert.electra.model import SelfAttention
+    from electra_convert.electra.tower import SelfAttention
 
     forward = SelfAttention.forward
     patch.setattr(SelfAttention, "forward", lambda self, x, padding: forward(self, x, torch.zeros_like(padding)))
 
 
 def ignore_segments(patch: pytest.MonkeyPatch) -> None:
-    from electra_convert.electra.model import Embeddings
+    from electra_convert.electra.tower import Embeddings
 
     forward = Embeddings.forward
     patch.setattr(Embeddings, "forward", lambda self, ids, types: forward(self, ids, torch.zeros_like(types)))
 
 
 def forget_the_scale(patch: pytest.MonkeyPatch) -> None:
-    from electra_convert.electra import model
+    from electra_convert.electra import tower
 
-    patch.setattr(model.math, "sqrt", lambda number: 1.0)
+    patch.setattr(tower.math, "sqrt", lambda number: 1.0)
 
 
 def drop_the_residual(patch: pytest.MonkeyPatch) -> None:
-    from electra_convert.electra.model import AddAndNormalize
+    from electra_convert.electra.tower import AddAndNormalize
 
     patch.setattr(AddAndNormalize, "forward", lambda self, x, residual: self.LayerNorm(self.dense(x)))
 
 
 def approximate_gelu(patch: pytest.MonkeyPatch) -> None:
-    from electra_convert.electra import model
+    from electra_convert.electra import tower
 
-    patch.setitem(model.ACTIVATIONS, "gelu", model.ACTIVATIONS["gelu_new"])
+    patch.setitem(tower.ACTIVATIONS, "gelu", tower.ACTIVATIONS["gelu_new"])
 
 
 def use_torch_epsilon(patch: pytest.MonkeyPatch) -> None:
@@ -392,7 +421,7 @@ def use_torch_epsilon(patch: pytest.MonkeyPatch) -> None:
 
 
 def zero_the_padding_word(patch: pytest.MonkeyPatch) -> None:
-    from electra_convert.electra.model import Embeddings
+    from electra_convert.electra.tower import Embeddings
 
     forward = Embeddings.forward
 

@@ -516,7 +516,7 @@ def another_model(folder: Path) -> None:
 
 def another_class(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "architectures": ["ElectraForTokenClassification"]}))
+    (folder / "config.json").write_text(json.dumps({**config, "architectures": ["ElectraForMultipleChoice"]}))
 
 
 def no_weights(folder: Path) -> None:

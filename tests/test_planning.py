@@ -73,7 +73,10 @@ class TestOptions:
     @pytest.mark.parametrize(
         "options",
         [
-            {"export": "encoder"},
+            {"export": "head"},
+            {"task": "mnli"},
+            {"export": "encoder", "labels": ["a", "b"]},
+            {"export": "task", "task_kind": "chunking"},
             {"dtype": "float64"},
             {"dtype": "int8"},
             {"hidden_act": "swish"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from made_up import TOKENS, P, shapes_of, values_of, with_slots, write_made_up
 import electra_convert
 from electra_convert import convert, state_dict
 from electra_convert.electra.mapping import ARCHITECTURE
+from electra_convert.options import NOT_FOR_THE_RECORD
 from electra_convert.record import SCHEMA, TOOL
 from electra_convert.tf1.checkpoint import open_checkpoint
 
@@ -139,6 +141,53 @@ class TestContent:
 
     def test_how_far_it_was_verified_is_in_it(self, both: Path) -> None:
         assert record_of(both / "discriminator")["verification"]["state"] == "bytes"
+
+
+class TestOptions:
+    """What was asked for is on record, as far as it decides about the bytes: `batch` knows by it what is up to date."""
+
+    def record(self, out: Path, path: Path, **options: Any) -> dict[str, Any]:
+        convert(path, out, verify=False, overwrite=True, **options)
+        return record_of(out)
+
+    def test_every_option_of_convert_is_on_record_or_left_out_for_a_reason(self, both: Path) -> None:
+        options = set(inspect.signature(convert).parameters) - {"checkpoint", "out", "progress"}
+        assert set(record_of(both / "generator")["options"]) == options - NOT_FOR_THE_RECORD
+
+    def test_they_stand_as_they_were_given(self, tmp_path: Path) -> None:
+        given = {"num_attention_heads": 2, "cased": True, "dtype": "float16", "ignore": ["x/*"], "max_length": 8}
+        options = self.record(tmp_path / "out", write_made_up(tmp_path / "ckpt"), **given)["options"]
+        assert {name: options[name] for name in given} == given
+        assert (options["export"], options["hparams"], options["config"]) == ("discriminator", None, None)
+
+    @pytest.mark.parametrize("option", ["hparams", "config"])
+    def test_documents_are_checksums_of_what_they_hold(self, tmp_path: Path, option: str) -> None:
+        source = write_made_up(tmp_path / "ckpt")
+        texts = [
+            '{"model_type": "electra", "x": 1}',
+            '{ "x": 1, "model_type": "electra" }',
+            '{"model_type": "electra"}',
+        ]
+        found = []
+        for number, text in enumerate(texts):
+            path = tmp_path / f"{number}.json"
+            path.write_text(text)
+            found.append(self.record(tmp_path / "out", source, **{option: path})["options"][option])
+        assert found[0] == found[1] != found[2]
+        assert found[0] == crc_of(b'{"model_type": "electra", "x": 1}')
+
+    def test_halves_exported_together_and_halves_refused_are_told_in_each(self, both: Path, tmp_path: Path) -> None:
+        for half in HALVES:
+            assert record_of(both / half)["halves"] == list(HALVES)
+            assert record_of(both / half)["refused"] == []
+        convert(write_made_up(tmp_path / "ckpt", "uniform"), tmp_path / "out", export="available", verify=False)
+        record = record_of(tmp_path / "out" / "discriminator")
+        assert record["halves"] == ["discriminator"]
+        assert [(each["half"], bool(each["reason"])) for each in record["refused"]] == [("generator", True)]
+
+    def test_the_size_of_all_variables_is_told(self, both: Path) -> None:
+        with open_checkpoint(google("default_small")) as checkpoint:
+            assert record_of(both / "generator")["checkpoint"]["bytes"] == checkpoint.nbytes
 
 
 class TestCases:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from builders import write_v2
 
 from electra_convert.electra.mapping import Move, Operation, Row
 from electra_convert.errors import ChecksumError, ValueRefused
-from electra_convert.streaming import STRIP, TensorStream, numpy_dtype
+from electra_convert.streaming import PIECE, STRIP, TensorStream, numpy_dtype
 from electra_convert.tf1.checkpoint import Checkpoint, open_checkpoint
 
 LARGE = 300_000  # float32 values of which one piece does not hold all
@@ -71,16 +73,29 @@ class TestBytes:
         assert joined(stream).tobytes() == array.tobytes()
         assert stream.variable_crcs == {"x": google_crc32c.value(array.tobytes())}
 
-    @pytest.mark.parametrize("shape", [(1, 1), (3, 1), (1, 3), (STRIP, STRIP), (STRIP - 1, STRIP + 1), (200, 333)])
+    @pytest.mark.parametrize(
+        "shape", [(1, 1), (3, 1), (1, 3), (STRIP, STRIP), (STRIP - 1, STRIP + 1), (200, 333), (300, 2000)]
+    )
     def test_a_kernel_comes_turned(self, stream_of, shape: tuple[int, int]) -> None:
         kernel = random(*shape)
         stream = stream_of(kernel, "float32", Operation.TRANSPOSE)
         assert np.array_equal(joined(stream).reshape(shape[::-1]), kernel.T)
         assert stream.variable_crcs == {"x": google_crc32c.value(kernel.tobytes())}
 
-    def test_no_piece_of_a_kernel_is_more_than_a_strip(self, stream_of) -> None:
-        stream = stream_of(random(100, 1000), "float32", Operation.TRANSPOSE)
-        assert max(piece.size for piece in stream.pieces("x.weight")) == 100 * STRIP
+    def test_a_kernel_is_held_once_in_the_export_type_until_the_stream_is_freed(self, stream_of) -> None:
+        stream = stream_of(random(1000, 2000, dtype="float64"), "float32", Operation.TRANSPOSE)
+        tracemalloc.start()
+        try:
+            (piece,) = stream.pieces("x.weight")
+            more = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert piece.nbytes == 1000 * 2000 * 4
+        assert more < 4 * PIECE
+        freed = weakref.ref(piece.base)
+        stream.free()
+        del piece
+        assert freed() is None
 
     def test_a_second_run_gives_the_same(self, stream_of) -> None:
         stream = stream_of(random(500, 700), "float16", Operation.TRANSPOSE)
@@ -96,7 +111,7 @@ class TestBytes:
 
 class TestRounding:
     @pytest.mark.parametrize("target", ["float16", "bfloat16"])
-    @pytest.mark.parametrize("operation", list(Operation))
+    @pytest.mark.parametrize("operation", [Operation.COPY, Operation.TRANSPOSE])
     def test_float32_is_rounded_to_nearest_even_as_torch_does(
         self, stream_of, target: str, operation: Operation
     ) -> None:
@@ -138,7 +153,7 @@ class TestRounding:
 
 
 class TestRefusals:
-    @pytest.mark.parametrize("operation", list(Operation))
+    @pytest.mark.parametrize("operation", [Operation.COPY, Operation.TRANSPOSE])
     @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
     def test_what_is_not_finite_is_named_with_its_first_place_and_count(
         self, stream_of, bad: float, operation: Operation
@@ -163,7 +178,7 @@ class TestRefusals:
         target = "float32" if stored == "float64" else stored
         assert refused(stream_of(array, target)).where == "index [2, 1]"
 
-    @pytest.mark.parametrize("operation", list(Operation))
+    @pytest.mark.parametrize("operation", [Operation.COPY, Operation.TRANSPOSE])
     @pytest.mark.parametrize(
         ("stored", "target"), [("float32", "float16"), ("float64", "bfloat16"), ("float64", "float32")]
     )
@@ -186,7 +201,7 @@ class TestRefusals:
 
 
 class TestAllowed:
-    @pytest.mark.parametrize("operation", list(Operation))
+    @pytest.mark.parametrize("operation", [Operation.COPY, Operation.TRANSPOSE])
     def test_allowed_values_pass_as_they_are_with_a_warning_that_counts(self, stream_of, operation: Operation) -> None:
         array = random(600, 700)
         array[0, 0] = array[599, 699] = np.nan

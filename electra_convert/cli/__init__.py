@@ -22,7 +22,7 @@ from electra_convert.errors import EnvironmentFailure, UsageError
 NAME = "electra-convert"
 
 # In the order of the help. Command `to-tf1` is `command` in module `electra_convert.cli.to_tf1`.
-COMMANDS = ("inspect", "tf1", "verify")
+COMMANDS = ("inspect", "tf1", "verify", "batch", "to-tf1", "probe")
 
 # Set by the shell's completion script (click's convention).
 COMPLETION_VARIABLE = "_ELECTRA_CONVERT_COMPLETE"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 from electra_convert.progress import counts_steps
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress, TaskID
 
 # Work that is shorter needs no bar (seconds), and not the 40 ms of importing rich either.
@@ -58,20 +59,9 @@ class Bar:
             self._drawing.stop()
 
     def _start(self) -> Progress:
-        from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-        # rich is told what was decided; it would ask the environment, and `no_color=True` would leave bold codes.
-        console = Console(
-            file=self._stream,
-            force_terminal=True,
-            force_interactive=True,
-            color_system="auto" if self._colour else None,
-            no_color=False,
-            markup=False,
-            emoji=False,
-            highlight=False,
-        )
+        console = rich_console(self._stream, colour=self._colour)
         drawing = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -85,6 +75,25 @@ class Bar:
         drawing.start()
         console.show_cursor(True)  # a second Ctrl-C ends the process at once, and must not leave the cursor hidden
         return drawing
+
+
+def rich_console(stream: TextIO, *, colour: bool) -> Console:
+    """Return rich's console on a terminal, told what was decided.
+
+    It would ask the environment, and `no_color=True` would leave bold codes.
+    """
+    from rich.console import Console
+
+    return Console(
+        file=stream,
+        force_terminal=True,
+        force_interactive=True,
+        color_system="auto" if colour else None,
+        no_color=False,
+        markup=False,
+        emoji=False,
+        highlight=False,
+    )
 
 
 def amount(done: int, total: int, what: str) -> str:

@@ -12,9 +12,9 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -23,6 +23,9 @@ from electra_convert.errors import ElectraConvertError, EnvironmentFailure, Stri
 from electra_convert.notices import Notice
 from electra_convert.progress import Progress, no_progress
 from electra_convert.wording import printable
+
+if TYPE_CHECKING:
+    from electra_convert.outcomes import BatchEvent, Watch
 
 # By label; what `click.style` takes.
 STYLES: dict[str, dict[str, Any]] = {
@@ -37,8 +40,11 @@ VERDICTS: dict[str, dict[str, Any]] = {
     "ok": {"fg": "green"},
     "FAILED": {"fg": "red", "bold": True},
     "PASSED": {"fg": "green", "bold": True},
+    "error": {"fg": "red", "bold": True},
+    "skipped": {"fg": "cyan"},
+    "dropped": {"fg": "yellow"},
 }
-VERDICT = re.compile(r"^(PASSED|FAILED)(?=  )|(?<=  )(ok|FAILED)(?=$|  )")
+VERDICT = re.compile(r"^(PASSED|FAILED|error)(?=  )|(?<=  )(ok|FAILED|error|skipped|dropped)(?=$|  )")
 
 # Long enough for a traceback's line and a path of any system, short enough for a hostile one.
 LONGEST_LINE = 5000
@@ -85,6 +91,11 @@ class Console:
         """Whether a person reads the results as they come."""
         return self._out.isatty()
 
+    @property
+    def out_is_coloured(self) -> bool:
+        """Whether results may have colour."""
+        return self._out_colour
+
     def show_result(self, lines: Iterable[str]) -> None:
         """Write lines to stdout."""
         if self._paragraphs and self._out.isatty() and self._err.isatty():
@@ -118,6 +129,12 @@ class Console:
         """Write lines about the run to stderr."""
         self._paragraph("".join(f"{line}\n" for line in lines))
 
+    def show_line(self, line: str) -> None:
+        """Write a line about the run to stderr, directly below the one before; with colour, its verdict stands out."""
+        with suppress(OSError, EnvironmentFailure):
+            _write(self._err, f"{_emphasised(line) if self._err_colour else line}\n")
+        self._paragraphs = max(1, self._paragraphs)
+
     def show_notices(self, notices: Iterable[Notice]) -> None:
         """Write warnings and notes to stderr, each in full."""
         for notice in notices:
@@ -146,6 +163,39 @@ class Console:
             yield bar
         finally:
             bar.close()
+
+    @contextmanager
+    def watching(self, names: Sequence[str], *, quiet: bool) -> Iterator[Watch]:
+        """Give a callback that tells on stderr how a batch goes: a live view where it may move, or a line an item.
+
+        `names` are those of all items.
+        """
+        if quiet:
+            from electra_convert.outcomes import watch_nothing
+
+            yield watch_nothing
+            return
+        if may_move(self._err, os.environ):
+            from electra_convert.cli.live import LiveView
+
+            view = LiveView(self._err, names, colour=self._err_colour)
+            try:
+                yield view
+            finally:
+                view.close()
+                self._paragraphs = max(self._paragraphs, int(view.wrote))
+            return
+        from electra_convert.report.batch_text import item_line, name_width, note_line
+
+        width = name_width(names)
+
+        def tell(event: BatchEvent) -> None:
+            if event.result is not None and event.result.status != "dropped":
+                self.show_line(item_line(event.done, event.total, event.result, width))
+            elif event.kind == "note":
+                self.show_line(note_line(event))
+
+        yield tell
 
     def close(self) -> None:
         """Flush; what cannot be written any more is dropped, so that the interpreter's own flush stays quiet."""

@@ -49,7 +49,7 @@ def command(
     if verbose:
         console.show_notices(inspection.notes)
         for half in inspection.halves:
-            console.show_details(text.source_lines(half.config, half.sources, f"Config of the {half.half}"))
+            console.show_details(text.source_lines(half.config, half.sources, f"Config of the {half.told}"))
     if as_json:
         console.answer(inspection.to_json(), inspection.warnings)
     elif variables:

@@ -49,6 +49,7 @@ NOT_EQUAL = 1  # the exit code of a verdict that is a no
     help="What is right; numpy is reference.py, the others run the graph in .meta",
 )
 @option(COMPARE, "--with-transformers", is_flag=True, help="Also load and run OUT with transformers")
+@option(COMPARE, "--task", metavar="NAME", help="Which task OUT is, where there are several")
 @option(COMPARE, "--seed", type=int, default=0, show_default=True, metavar="N", help="Of the inputs")
 @reader_option(COMPARE)
 @option(REPORT, "--junit-xml", type=click.Path(), metavar="FILE", help="A report for CI systems")
@@ -63,6 +64,7 @@ def command(
     *,
     reference: Literal["auto", "graph", "numpy", "tensorflow"],
     with_transformers: bool,
+    task: str | None,
     seed: int,
     reader: Literal["auto", "tensorflow"],
     junit_xml: str | None,
@@ -78,12 +80,15 @@ def command(
     """
     from electra_convert.opening import opened
     from electra_convert.parity import parity_error, verify
+    from electra_convert.remote import shown_path
     from electra_convert.report.files import check_reports
     from electra_convert.report.verdict import Run
 
-    words = ["electra-convert", "verify", checkpoint, folder, "--seed", str(seed)]
+    shown = shown_path(checkpoint), shown_path(folder)
+    words = ["electra-convert", "verify", *shown, "--seed", str(seed)]
     words += ["--reference", reference] if reference != "auto" else []
     words += ["--reader", reader] if reader != "auto" else []
+    words += ["--task", task] if task else []
     words += ["--with-transformers"] if with_transformers else []
     started = time.monotonic()
 
@@ -93,7 +98,7 @@ def command(
     reports = [report for report in (junit_xml, html) if report]
     check_reports(reports, folder)
     try:
-        with console.progress(quiet=quiet) as progress, opened(checkpoint, reader) as source:
+        with console.progress(quiet=quiet) as progress, opened(checkpoint, reader, progress=progress) as source:
             beside = [source.folder / name for name in BESIDE]
             check_reports(reports, folder, [Path(checkpoint), *source.paths(), *beside])
             parity = verify(
@@ -102,13 +107,14 @@ def command(
                 reference=reference,
                 seed=seed,
                 with_transformers=with_transformers,
+                task=task,
                 progress=progress,
             )
     except UsageError:
         raise
     except (ElectraConvertError, OSError) as error:
         if junit_xml:
-            _report_error(console, junit_xml, ending_of(error).error, checkpoint, folder, run())
+            _report_error(console, junit_xml, ending_of(error).error, *shown, run())
         raise
     unwritten = _report(parity, run(), junit_xml, html)
     console.show_notices(parity.warnings)

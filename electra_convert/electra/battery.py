@@ -54,7 +54,8 @@ class Outputs:
     """What a network answers to one batch.
 
     `hidden_states` are L + 1 arrays [B, S, H]: the embeddings (after the projection, where there is one), then each
-    layer's output. `logits` are [B, S] from a discriminator, [B, S, V] from a generator, None from a bare encoder.
+    layer's output. `logits` are [B, S] from a discriminator, [B, S, V] from a generator, None from a bare encoder; from
+    a fine-tuned head [B, K] for K labels of a text, [B, S, K] for those of each token (start and end of an answer: 2).
     Of a batch with a depth they are that many and one, without logits.
     """
 

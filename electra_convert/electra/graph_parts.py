@@ -5,12 +5,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
-from electra_convert.electra.graph_cut import Cut, cut_out
+from electra_convert.electra.graph_cut import GATHERS, Cut, cut_out
 from electra_convert.electra.graph_index import Fact, GraphIndex
 from electra_convert.electra.graph_patterns import shortest
 from electra_convert.errors import GraphError
+from electra_convert.tf1.graph import Node
+
+Reach = Literal["first", "each"]
+"""Whether a dense layer of a task sees the first token of a text, or scores each."""
 
 # A head for pre-training: the bias that its logits get last.
 HEADS = {
@@ -31,6 +36,7 @@ class Part:
     `results` are tensors by name: `hidden_0` to `hidden_L` of the encoder (`SCOPE/hidden_i` where there are two), and
     the outputs of the head: `logits`, or one a dense layer of a task. `towers` are the scopes of the encoders.
     `hidden_act` is the activation in a head for pre-training. `exact` are the numbers that float32 constants stand for.
+    `reach` has those outputs of a task whose dense layer stands right behind the encoder.
     """
 
     towers: tuple[str, ...]
@@ -39,6 +45,7 @@ class Part:
     cut: Cut
     mask: str
     exact: Mapping[str, float]
+    reach: Mapping[str, Fact[Reach]] = field(default_factory=dict)
 
 
 def find_parts(index: GraphIndex) -> tuple[dict[str, Part], dict[str, str]]:
@@ -93,6 +100,7 @@ def _part(index: GraphIndex, name: str, outputs: Mapping[str, str], reasons: dic
         cut=cut,
         mask=mask,
         exact=_exact_constants(index, cut),
+        reach=_reaches(index, runnable) if name.startswith("task/") else {},
     )
 
 
@@ -132,6 +140,30 @@ def _head_activation(index: GraphIndex, name: str, cut: Cut) -> Fact[str] | None
         scope = HEADS[name].removesuffix("/output_bias")
         ends = [norm.x for norm in index.norms_in(cut) if norm.beta == f"{scope}/LayerNorm/beta"]
         return find_activation(index, f"{scope}/dense/bias", ends[0] if ends else None)
+    return None
+
+
+def _reaches(index: GraphIndex, outputs: Mapping[str, str]) -> dict[str, Fact[Reach]]:
+    found: dict[str, Fact[Reach]] = {}
+    for result, tensor in outputs.items():
+        behind = index.patterns.dense_input(index.patterns.node(tensor))
+        node = index.patterns.node(index.patterns.unmoved(behind)) if behind else None
+        reach = _reach(index, node) if node else None
+        if node and reach:
+            found[result] = Fact(reach, node.name)
+    return found
+
+
+def _reach(index: GraphIndex, node: Node) -> Reach | None:
+    """Return what a node takes of the encoder's output: states[:, 0], picked positions, or all of it."""
+    if node.name in index.norms or node.op in GATHERS:
+        return "each"
+    if node.op == "StridedSlice" and len(node.inputs) == len(("states", "begin", "end", "strides")):
+        begin, end = (index.patterns.sizes(tensor) for tensor in node.inputs[1:3])
+        if begin[1:2] == [0] and end[1:2] == [1]:
+            return "first"
+        # The last of all layers, which Google's code stacks.
+        return "each" if len(begin) == 1 else None
     return None
 
 

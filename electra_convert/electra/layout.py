@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from electra_convert.electra.foreign import refuse_foreign, unknown_hint
+from electra_convert.electra.heads import ENCODER_HINT, Head, find_heads
 from electra_convert.electra.mapping import (
     HalfName,
     Move,
@@ -24,12 +25,13 @@ from electra_convert.electra.mapping import (
     solve_letters,
 )
 from electra_convert.electra.setups import ELECTRA, Setup, setup_of
+from electra_convert.electra.task_kinds import Task, architecture_of
 from electra_convert.errors import InputError, LayoutError, MappingError
 from electra_convert.wording import some
 
 Kind = Literal["discriminator", "generator", "shared", "task", "optimizer", "known scalar", "unknown"]
 
-HALVES: tuple[HalfName, HalfName] = ("discriminator", "generator")
+HALVES: tuple[Literal["discriminator"], Literal["generator"]] = ("discriminator", "generator")
 
 # A step is no weight, whatever its shape. The temperature is in Google's released files; no public code creates it.
 STEP = "global_step"
@@ -41,7 +43,10 @@ SLOT_ENDINGS = ("/adam_m", "/adam_v")
 
 @dataclass(frozen=True, slots=True)
 class Half:
-    """One half as names and shapes give it: its scopes, its sizes by letter, its moves; or why it cannot be had."""
+    """One half as names and shapes give it: its scopes, its sizes by letter, its moves; or why it cannot be had.
+
+    The encoder and a task are taken as halves too: the tower `electra`, without a head or with a fine-tuned one.
+    """
 
     name: HalfName
     scopes: Scopes | None
@@ -49,6 +54,17 @@ class Half:
     layers: int
     moves: tuple[Move, ...]
     refusal: InputError | None
+    task: Task | None = None
+
+    @property
+    def told(self) -> str:
+        """What people call it."""
+        return f"task {self.task.name}" if self.task else self.name
+
+    @property
+    def architecture(self) -> str:
+        """The class of transformers that computes it."""
+        return architecture_of(self.name, self.task)
 
     @property
     def whole(self) -> bool:
@@ -58,15 +74,43 @@ class Half:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a checkpoint holds: set-up, both halves, and one kind for every variable."""
+    """What a checkpoint holds: set-up, both halves, the encoder, the heads of tasks, a kind for every variable.
+
+    `task` is the one that was chosen with `with_task`.
+    """
 
     setup: Setup
     halves: Mapping[HalfName, Half]
     kinds: Mapping[str, Kind]
+    encoder: Half
+    heads: Mapping[str, Head]
+    task: Half | None = None
+
+    @property
+    def letters(self) -> Mapping[str, int]:
+        """The sizes of the tower `electra` by letter."""
+        return self.encoder.letters
+
+    def with_task(self, task: Task) -> Layout:
+        """Return the layout with a task chosen, so that `half("task")` is it."""
+        encoder = self.encoder
+        if encoder.refusal is not None:
+            return replace(self, task=replace(encoder, name="task", task=task))
+        letters = {**encoder.letters, "N": task.labels}
+        scopes = Scopes("electra", "electra", task.scope)
+        its = moves("task", scopes, letters, encoder.layers, task.rows)
+        return replace(self, task=Half("task", scopes, encoder.letters, encoder.layers, its, None, task))
 
     def names_of(self, kind: Kind) -> list[str]:
         """Return the variables of one kind, in name order."""
         return sorted(name for name, its in self.kinds.items() if its == kind)
+
+    def any(self, name: HalfName) -> Half:
+        """Return a half, whole or not; raise ValueError for a task where none was chosen."""
+        half = {**self.halves, "encoder": self.encoder, "task": self.task}[name]
+        if half is None:
+            raise ValueError("no task was chosen")
+        return half
 
     def half(self, name: HalfName) -> Half:
         """Return a half that is whole.
@@ -74,7 +118,7 @@ class Layout:
         Raises:
             LayoutError: the set-up has no such half, or variables are missing or of a wrong shape.
         """
-        half = self.halves[name]
+        half = self.any(name)
         if half.refusal is None:
             return half
         unknown = self.names_of("unknown")
@@ -115,11 +159,23 @@ def find_layout(shapes: Mapping[str, Shape]) -> Layout:
             bookkeeping[name] = "known scalar"
     weights = {name: shape for name, shape in shapes.items() if name not in bookkeeping}
     setup = setup_of(weights)
+    encoder = _measure("encoder", ELECTRA, weights, None)
+    heads = find_heads(weights, encoder.letters.get("H", 0))
     had = [name for name in HALVES if not isinstance(getattr(setup, name), str)]
     hint = f"this checkpoint has a {had[0]} only: --export {had[0]}" if len(had) == 1 else None
-    halves = {name: _measure(name, getattr(setup, name), weights, hint) for name in HALVES}
+    hint = hint or _task_hint(heads)
+    halves: dict[HalfName, Half] = {name: _measure(name, getattr(setup, name), weights, hint) for name in HALVES}
     kinds = {**_kinds(setup, halves, weights), **bookkeeping}
-    return Layout(setup, halves, kinds)
+    return Layout(setup, halves, kinds, encoder, heads)
+
+
+def _task_hint(heads: Mapping[str, Head]) -> str | None:
+    """Return what can be exported of a fine-tuned checkpoint; None of any other."""
+    able = [name for name, head in heads.items() if head.refusal is None]
+    if not able:
+        return ENCODER_HINT if heads else None
+    named = f" --task NAME ({', '.join(some(able))})" if len(heads) > 1 else ""
+    return f"--export task{named} gives the {'task' if named else 'task ' + able[0]}, {ENCODER_HINT}"
 
 
 def layer_count(body: str, names: Collection[str]) -> int:
@@ -187,7 +243,8 @@ def _incomplete(
 
 def _kinds(setup: Setup, halves: Mapping[HalfName, Half], weights: Collection[str]) -> dict[str, Kind]:
     owners: dict[str, set[Kind]] = {}
-    for name, half in halves.items():
+    for name in HALVES:
+        half = halves[name]
         if half.moves:
             for move in half.moves:
                 owners.setdefault(move.variable, set()).add(name)

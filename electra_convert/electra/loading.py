@@ -35,18 +35,25 @@ TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "str
 # Every class stores the tower under this prefix but ElectraModel, which may have it.
 BODY = "electra."
 
+# PretrainedConfig's default.
+TRANSFORMERS_LABELS = 2
+
 OUTPUT_MATRIX = "generator_lm_head.weight"
 WORD_EMBEDDINGS = "electra.embeddings.word_embeddings.weight"
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """What a folder holds; `architectures` is empty and `tied` true where config.json is silent, as in transformers."""
+    """What a folder holds; `architectures` is empty and `tied` true where config.json is silent, as in transformers.
+
+    `labels` are those of a fine-tuned head; transformers takes two where config.json is silent.
+    """
 
     where: str
     config: ElectraConfig
     architectures: tuple[str, ...]
     tied: bool
+    labels: int
     tensors: Mapping[str, Tensor]
 
 
@@ -64,6 +71,7 @@ def read_folder(path: str | PathLike[str]) -> Folder:
         config=_make_config(values, where),
         architectures=tuple(map(str, values.get("architectures") or ())),
         tied=values.get("tie_word_embeddings") is not False,
+        labels=len(values["id2label"]) if isinstance(values.get("id2label"), dict) else TRANSFORMERS_LABELS,
         tensors=_read_weights(folder),
     )
 

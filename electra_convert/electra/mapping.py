@@ -1,7 +1,8 @@
 """The one table from Google's variables to Hugging Face's tensors, and its expansion for a tower.
 
 Letters of a shape: V vocabulary, E embedding size, H hidden size, I intermediate size, P positions, T token types.
-`{emb}`, `{body}` and `{head}` are the scopes of a tower's embeddings, encoder and generator head; `{i}` counts layers.
+`{emb}`, `{body}` and `{head}` are the scopes of a tower's embeddings, encoder and head; `{i}` counts layers. The rows of
+fine-tuned heads, whose tensors may be made of several variables, stand in `heads.py`.
 
 Everything derives from the rows: the conversion, the way back, sizes from shapes, the completeness check, the name table
 of the README, and the wrong mappings that the verifier must catch. What is special about a tensor stands in its row.
@@ -10,7 +11,7 @@ of the README, and the wrong mappings that the verifier must catch. What is spec
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Literal
@@ -20,19 +21,59 @@ from electra_convert.electra.config import LETTERS, ElectraConfig
 if TYPE_CHECKING:
     import numpy as np
 
-HalfName = Literal["discriminator", "generator"]
+HalfName = Literal["discriminator", "generator", "encoder", "task"]
+"""What a folder holds: a half of the pre-training, the bare tower `electra`, or that tower with a fine-tuned head."""
+
 Shape = tuple[int, ...]
 
 
 class Operation(Enum):
-    """What is done to a variable on its way; each is its own inverse."""
+    """What is done to variables on their way. Copy and transpose take one variable, and are their own inverse.
+
+    The others make a tensor of a fine-tuned head from any number of variables, each transposed first:
+
+        stack     variable after variable, along the first axis
+        mirror    [x; -x; 0], as many rows of zeros as the tensor's shape leaves
+        identity  [I, -I, 0], from no variable: with `mirror`, gelu(x) - gelu(-x) = x
+        zeros     from no variable
+    """
 
     COPY = "copy"
     TRANSPOSE = "transpose"
+    STACK = "stack"
+    MIRROR = "mirror"
+    IDENTITY = "identity"
+    ZEROS = "zeros"
+
+    @property
+    def inverts_itself(self) -> bool:
+        """Whether it takes one variable, and turns the tensor into the variable again."""
+        return self in {Operation.COPY, Operation.TRANSPOSE}
 
     def apply(self, array: np.ndarray) -> np.ndarray:
         """Return the tensor for a variable, or the variable for a tensor."""
+        if not self.inverts_itself:
+            raise ValueError(f"{self.value} takes other than one variable")
         return array.T if self is Operation.TRANSPOSE else array
+
+    def build(self, arrays: Sequence[np.ndarray], shape: Shape) -> np.ndarray:
+        """Return the tensor of this shape for any number of variables, in their type (float32 for none)."""
+        import numpy as np
+
+        if self.inverts_itself:
+            (array,) = arrays
+            return self.apply(array)
+        if self is Operation.STACK:
+            return np.concatenate([array.T for array in arrays])
+        tensor = np.zeros(shape, arrays[0].dtype if arrays else np.float32)
+        if self is Operation.MIRROR:
+            (array,) = arrays
+            rows = array.shape[-1]
+            tensor[:rows], tensor[rows : 2 * rows] = array.T, -array.T
+        elif self is Operation.IDENTITY:
+            rows = shape[0]
+            tensor[:, :rows], tensor[:, rows : 2 * rows] = np.eye(rows), -np.eye(rows)
+        return tensor
 
     def shape(self, shape: Shape) -> Shape:
         """Return the shape of what `apply` returns."""
@@ -44,13 +85,18 @@ COPY, TRANSPOSE = Operation.COPY, Operation.TRANSPOSE
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One kind of tensor: the part of the tower it belongs to, both names, the operation, the variable's shape."""
+    """One kind of tensor: the part of the tower it belongs to, both names, the operation, the variable's shape.
+
+    `variable` may be several names, or none, between spaces. `made` is the tensor's shape where the operation and the
+    variable's shape do not tell it.
+    """
 
     part: str
     variable: str
     tensor: str
     operation: Operation
     shape: str
+    made: str = ""
 
 
 # In the order of the forward pass. Dense layers store [in, out] in TensorFlow and [out, in] in PyTorch.
@@ -100,11 +146,15 @@ TIED = {"generator_lm_head.weight": "electra.embeddings.word_embeddings.weight"}
 OLD_ENDINGS = {".LayerNorm.gamma": ".LayerNorm.weight", ".LayerNorm.beta": ".LayerNorm.bias"}
 
 ARCHITECTURE: dict[HalfName, str] = {"discriminator": "ElectraForPreTraining", "generator": "ElectraForMaskedLM"}
+ENCODER_ARCHITECTURE = "ElectraModel"
+
+# Stands before every tensor of a tower, except in ElectraModel, which is the tower.
+TOWER_PREFIX = "electra."
 
 
 @dataclass(frozen=True, slots=True)
 class Scopes:
-    """The scopes of one tower: whose embeddings it reads, where its encoder stands, and its generator head."""
+    """The scopes of one tower: whose embeddings it reads, where its encoder stands, and its head."""
 
     emb: str
     body: str
@@ -113,13 +163,19 @@ class Scopes:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One row for one tower and layer: a variable, the tensor it becomes, and both shapes."""
+    """One row for one tower and layer: a variable (or several, or none), the tensor it becomes, and both shapes."""
 
     row: Row
     layer: int | None
     variable: str
     tensor: str
     variable_shape: Shape
+    made: Shape | None = None
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The names of the variables; all have `variable_shape`."""
+        return tuple(self.variable.split())
 
     @property
     def operation(self) -> Operation:
@@ -129,18 +185,21 @@ class Move:
     @property
     def tensor_shape(self) -> Shape:
         """The shape of the tensor."""
-        return self.row.operation.shape(self.variable_shape)
+        return self.row.operation.shape(self.variable_shape) if self.made is None else self.made
 
 
-def rows_of(half: str, project: bool) -> Iterator[Row]:
-    """Yield the rows of a half; `project` where its embeddings are not as wide as its encoder."""
+def rows_of(half: str, project: bool, head: Sequence[Row] = ()) -> Iterator[Row]:
+    """Yield the rows of a half; `project` where its embeddings are not as wide as its encoder, `head` a task's rows."""
     parts = {"embeddings", "layer", half} | ({"project"} if project else set())
-    return (row for row in ROWS if row.part in parts)
+    yield from (row for row in ROWS if row.part in parts)
+    yield from head
 
 
-def expand(half: str, scopes: Scopes, layers: int, project: bool) -> Iterator[tuple[Row, int | None, str]]:
+def expand(
+    half: str, scopes: Scopes, layers: int, project: bool, head: Sequence[Row] = ()
+) -> Iterator[tuple[Row, int | None, str]]:
     """Yield (row, layer, variable name) for every variable that the half needs, layer by layer."""
-    rows = list(rows_of(half, project))
+    rows = list(rows_of(half, project, head))
     repeated = [row for row in rows if row.part == "layer"]
     names = {"emb": scopes.emb, "body": scopes.body, "head": scopes.head}
     for row in rows:
@@ -157,13 +216,28 @@ def plan(half: str, scopes: Scopes, config: ElectraConfig) -> tuple[Move, ...]:
     return moves(half, scopes, config.letters(), config.num_hidden_layers)
 
 
-def moves(half: str, scopes: Scopes, letters: Mapping[str, int], layers: int) -> tuple[Move, ...]:
+def moves(
+    half: str, scopes: Scopes, letters: Mapping[str, int], layers: int, head: Sequence[Row] = ()
+) -> tuple[Move, ...]:
     """Return every move of a half whose sizes are known by letter."""
     project = letters["E"] != letters["H"]
+    prefix = TOWER_PREFIX if half == "encoder" else ""
     return tuple(
-        Move(row, i, name, row.tensor.format(i=i), shape_of(row, letters))
-        for row, i, name in expand(half, scopes, layers, project)
+        Move(
+            row,
+            i,
+            name,
+            row.tensor.format(i=i).removeprefix(prefix),
+            shape_of(row, letters),
+            sizes_in(row.made, letters) if row.made else None,
+        )
+        for row, i, name in expand(half, scopes, layers, project, head)
     )
+
+
+def variables_of(moves: Iterable[Move]) -> list[str]:
+    """Return the variables that moves take, each once."""
+    return list(dict.fromkeys(name for move in moves for name in move.variables))
 
 
 def shape_of(row: Row, letters: Mapping[str, int]) -> Shape:
@@ -172,7 +246,16 @@ def shape_of(row: Row, letters: Mapping[str, int]) -> Shape:
     >>> shape_of(ROWS[0], {"V": 30522, "E": 128})
     (30522, 128)
     """
-    return tuple(letters[letter] if letter in LETTERS else int(letter) for letter in row.shape.split())
+    return sizes_in(row.shape, letters)
+
+
+def sizes_in(shape: str, letters: Mapping[str, int]) -> Shape:
+    """Return a shape of letters and numbers in numbers.
+
+    >>> sizes_in("2 H", {"H": 256})
+    (2, 256)
+    """
+    return tuple(int(letter) if letter.isdigit() else letters[letter] for letter in shape.split())
 
 
 def solve_letters(needed: list[tuple[Row, int | None, str]], shapes: Mapping[str, Shape]) -> dict[str, int]:

@@ -1,16 +1,20 @@
 # mypy: allow-subclassing-any
-"""ELECTRA in PyTorch, all of it in this file, for inference: no dropout, no loss, no transformers.
+"""ELECTRA in PyTorch, in this file and `tower.py`, for inference: no dropout, no loss, no transformers.
 
-    B rows, S tokens, V vocabulary, E embedding size, H hidden size, N heads, D = H / N, I intermediate size
+    B rows, S tokens, V vocabulary, E embedding size, H hidden size, N heads, D = H / N, I intermediate size, K labels
 
-    Encoder        embeddings [B, S, E], embeddings_project to [B, S, H] where E differs from H, then the layers
-    Discriminator  Encoder + one logit a token [B, S]: positive means replaced
-    Generator      Encoder + logits over the vocabulary [B, S, V]; the output matrix is the word embeddings
+    Encoder             embeddings [B, S, E], embeddings_project to [B, S, H] where E differs from H, then the layers
+    Discriminator       Encoder + one logit a token [B, S]: positive means replaced
+    Generator           Encoder + logits over the vocabulary [B, S, V]; the output matrix is the word embeddings
+    SequenceClassifier  Encoder + logits of a text [B, K], from its first token
+    TokenClassifier     Encoder + logits of every token [B, S, K]
+    QuestionAnswerer    Encoder + logits of an answer's start and end at every token [B, S, 2]
 
 Parameters have Hugging Face's names: `Discriminator(config).state_dict()` has the names and shapes of
 ElectraForPreTraining's `model.safetensors`, `Generator` those of ElectraForMaskedLM (which stores no
-`generator_lm_head.weight`, since it is tied), `Encoder` those of ElectraModel. What is computed is what transformers
-computes, also where that differs from Google's code: the generator's head applies gelu whatever `hidden_act` says.
+`generator_lm_head.weight`, since it is tied), `Encoder` those of ElectraModel, the others those of the class with that
+task. What is computed is what transformers computes, also where that differs from Google's code: the heads of the
+generator and of SequenceClassifier apply gelu whatever `hidden_act` says.
 
     model = from_folder("out/discriminator")
     model(input_ids).logits                    # input_ids [B, S]
@@ -21,10 +25,9 @@ References: Clark et al., ELECTRA, 2020 (arXiv 2003.10555); transformers `models
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from os import PathLike
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
@@ -33,176 +36,8 @@ from torch import Tensor, nn
 from electra_convert.electra.battery import Batch, Outputs
 from electra_convert.electra.config import ElectraConfig
 from electra_convert.electra.loading import fit, read_folder
-from electra_convert.errors import FolderError, SettingError
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": nn.functional.gelu,  # x · Φ(x) by erf
-    "gelu_new": lambda x: nn.functional.gelu(x, approximate="tanh"),
-    "linear": lambda x: x,
-    "relu": torch.relu,
-    "tanh": torch.tanh,
-}
-"""By the names of `config.json`."""
-
-
-def _activation(name: str) -> Callable[[Tensor], Tensor]:
-    if name not in ACTIVATIONS:
-        raise SettingError("unknown activation", found=name, expected=", ".join(ACTIVATIONS))
-    return ACTIVATIONS[name]
-
-
-def _table(rows: int, width: int) -> nn.Embedding:
-    # Zeros until weights are loaded: the usual normal_ costs 3 s of imports on the meta device (torch 2.13).
-    return nn.Embedding.from_pretrained(torch.zeros(rows, width), freeze=False)
-
-
-class Output(NamedTuple):
-    """`hidden_states`: L + 1 tensors [B, S, H], embeddings first; `logits`: None from a bare Encoder."""
-
-    logits: Tensor | None
-    hidden_states: tuple[Tensor, ...]
-
-
-class Embeddings(nn.Module):
-    """Word, position and segment embeddings, added and normalized."""
-
-    def __init__(self, config: ElectraConfig) -> None:
-        super().__init__()
-        self.word_embeddings = _table(config.vocab_size, config.embedding_size)
-        self.position_embeddings = _table(config.max_position_embeddings, config.embedding_size)
-        self.token_type_embeddings = _table(config.type_vocab_size, config.embedding_size)
-        self.LayerNorm = nn.LayerNorm(config.embedding_size, eps=config.layer_norm_eps)
-
-    def forward(self, input_ids: Tensor, token_type_ids: Tensor) -> Tensor:
-        """Return [B, S, E]."""
-        positions = torch.arange(input_ids.shape[1], device=input_ids.device)  # (S)
-        words = self.word_embeddings(input_ids) + self.token_type_embeddings(token_type_ids)  # (B, S, E)
-        return self.LayerNorm(words + self.position_embeddings(positions))
-
-
-class SelfAttention(nn.Module):
-    """Each token's mixture of all real tokens' values, head by head."""
-
-    def __init__(self, config: ElectraConfig) -> None:
-        super().__init__()
-        self.heads = config.num_attention_heads
-        self.query = nn.Linear(config.hidden_size, config.hidden_size)
-        self.key = nn.Linear(config.hidden_size, config.hidden_size)
-        self.value = nn.Linear(config.hidden_size, config.hidden_size)
-
-    def forward(self, x: Tensor, padding: Tensor) -> Tensor:
-        """Return [B, S, H]; `padding` [B, 1, 1, S] is true at keys to leave out."""
-        query, key, value = (self._split(dense(x)) for dense in (self.query, self.key, self.value))  # (B, N, S, D)
-        scores = query @ key.transpose(2, 3) / math.sqrt(query.shape[-1])  # (B, N, S, S)
-        # The lowest finite value, not -inf: a row without any real token then attends evenly instead of giving NaN.
-        scores = scores.masked_fill(padding, torch.finfo(scores.dtype).min)
-        context = scores.softmax(dim=-1) @ value  # (B, N, S, D)
-        return context.transpose(1, 2).flatten(2)  # (B, S, H)
-
-    def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, S, H) to (B, N, S, D)
-
-
-class AddAndNormalize(nn.Module):
-    """The end of both halves of a layer: a linear map back to H, the residual, LayerNorm."""
-
-    def __init__(self, width: int, config: ElectraConfig) -> None:
-        super().__init__()
-        self.dense = nn.Linear(width, config.hidden_size)
-        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-
-    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
-        """Return [B, S, H] from x [B, S, width] and the residual [B, S, H]."""
-        return self.LayerNorm(self.dense(x) + residual)
-
-
-class Attention(nn.Module):
-    """A layer's first half."""
-
-    def __init__(self, config: ElectraConfig) -> None:
-        super().__init__()
-        self.self = SelfAttention(config)
-        self.output = AddAndNormalize(config.hidden_size, config)
-
-    def forward(self, x: Tensor, padding: Tensor) -> Tensor:
-        """Return [B, S, H]."""
-        return self.output(self.self(x, padding), x)
-
-
-class Intermediate(nn.Module):
-    """The widening map of a layer's second half."""
-
-    def __init__(self, config: ElectraConfig) -> None:
-        super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.intermediate_size)
-        self.activation = _activation(config.hidden_act)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return [B, S, I]."""
-        return self.activation(self.dense(x))
-
-
-class Layer(nn.Module):
-    """One transformer layer, normalized after each half, as in BERT."""
-
-    def __init__(self, config: ElectraConfig) -> None:
-        super().__init__()
-        self.attention = Attention(config)
-        self.intermediate = Intermediate(config)
-        self.output = AddAndNormalize(config.intermediate_size, config)
-
-    def forward(self, x: Tensor, padding: Tensor) -> Tensor:
-        """Return [B, S, H]."""
-        x = self.attention(x, padding)
-        return self.output(self.intermediate(x), x)
-
-
-class Layers(nn.Module):
-    """The stack of layers."""
-
-    def __init__(self, config: ElectraConfig) -> None:
-        super().__init__()
-        self.layer = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
-
-    def forward(self, x: Tensor, padding: Tensor, depth: int | None = None) -> tuple[Tensor, ...]:
-        """Return x and the output of each layer, or of the first `depth`: L + 1 tensors [B, S, H]."""
-        states = [x]
-        for layer in self.layer[:depth]:
-            states.append(layer(states[-1], padding))
-        return tuple(states)
-
-
-class Encoder(nn.Module):
-    """The tower without a head; transformers' ElectraModel."""
-
-    def __init__(self, config: ElectraConfig) -> None:
-        super().__init__()
-        if config.hidden_size % config.num_attention_heads:
-            raise SettingError(
-                "the hidden size cannot be divided among the heads",
-                found=f"hidden_size {config.hidden_size}, num_attention_heads {config.num_attention_heads}",
-            )
-        self.embeddings = Embeddings(config)
-        widths = (config.embedding_size, config.hidden_size)
-        self.embeddings_project = nn.Linear(*widths) if widths[0] != widths[1] else None
-        self.encoder = Layers(config)
-
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        depth: int | None = None,
-    ) -> Output:
-        """Return hidden states, of the first `depth` layers only where given; see `Discriminator.forward`."""
-        if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
-        if token_type_ids is None:
-            token_type_ids = torch.zeros_like(input_ids)
-        x = self.embeddings(input_ids, token_type_ids)  # (B, S, E)
-        if self.embeddings_project is not None:
-            x = self.embeddings_project(x)  # (B, S, H)
-        return Output(None, self.encoder(x, attention_mask[:, None, None, :] == 0, depth))
+from electra_convert.electra.tower import Encoder, Output, activation_of
+from electra_convert.errors import FolderError
 
 
 class DiscriminatorHead(nn.Module):
@@ -212,7 +47,7 @@ class DiscriminatorHead(nn.Module):
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
         self.dense_prediction = nn.Linear(config.hidden_size, 1)
-        self.activation = _activation(config.hidden_act)
+        self.activation = activation_of(config.hidden_act)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return [B, S]."""
@@ -282,13 +117,84 @@ class Generator(nn.Module):
         return Output(self.generator_lm_head(self.generator_predictions(states[-1]), words), states)
 
 
-Model = Discriminator | Generator | Encoder
-Kind = type[Discriminator] | type[Generator] | type[Encoder]
+class ClassificationHead(nn.Module):
+    """Two linear maps on the first token, gelu between them whatever `hidden_act` says."""
+
+    def __init__(self, config: ElectraConfig, labels: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.out_proj = nn.Linear(config.hidden_size, labels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return [B, K] from x [B, S, H]."""
+        return self.out_proj(nn.functional.gelu(self.dense(x[:, 0])))
+
+
+class SequenceClassifier(nn.Module):
+    """Tells the label, or the score, of a text; transformers' ElectraForSequenceClassification."""
+
+    def __init__(self, config: ElectraConfig, labels: int = 2) -> None:
+        super().__init__()
+        self.electra = Encoder(config)
+        self.classifier = ClassificationHead(config, labels)
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+    ) -> Output:
+        """Return logits [B, K] and hidden states; see `Discriminator.forward` for the arguments."""
+        states = self.electra(input_ids, attention_mask, token_type_ids).hidden_states
+        return Output(self.classifier(states[-1]), states)
+
+
+class TokenClassifier(nn.Module):
+    """Tells the label of each token; transformers' ElectraForTokenClassification."""
+
+    def __init__(self, config: ElectraConfig, labels: int = 2) -> None:
+        super().__init__()
+        self.electra = Encoder(config)
+        self.classifier = nn.Linear(config.hidden_size, labels)
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+    ) -> Output:
+        """Return logits [B, S, K] and hidden states; see `Discriminator.forward` for the arguments."""
+        states = self.electra(input_ids, attention_mask, token_type_ids).hidden_states
+        return Output(self.classifier(states[-1]), states)
+
+
+class QuestionAnswerer(nn.Module):
+    """Tells where an answer starts and ends; transformers' ElectraForQuestionAnswering."""
+
+    def __init__(self, config: ElectraConfig, labels: int = 2) -> None:
+        super().__init__()
+        self.electra = Encoder(config)
+        self.qa_outputs = nn.Linear(config.hidden_size, labels)
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+    ) -> Output:
+        """Return logits [B, S, 2], start and end, and hidden states; see `Discriminator.forward` for the arguments."""
+        states = self.electra(input_ids, attention_mask, token_type_ids).hidden_states
+        return Output(self.qa_outputs(states[-1]), states)
+
+
+Model = Discriminator | Generator | Encoder | SequenceClassifier | TokenClassifier | QuestionAnswerer
+Kind = (
+    type[Discriminator]
+    | type[Generator]
+    | type[Encoder]
+    | type[SequenceClassifier]
+    | type[TokenClassifier]
+    | type[QuestionAnswerer]
+)
 
 ARCHITECTURES: dict[str, Kind] = {
     "ElectraForPreTraining": Discriminator,
     "ElectraForMaskedLM": Generator,
     "ElectraModel": Encoder,
+    "ElectraForSequenceClassification": SequenceClassifier,
+    "ElectraForTokenClassification": TokenClassifier,
+    "ElectraForQuestionAnswering": QuestionAnswerer,
 }
 """`architectures` in config.json, and the class here that computes it."""
 
@@ -311,7 +217,7 @@ def from_folder(path: str | PathLike[str], dtype: torch.dtype | str = torch.floa
             found="tie_word_embeddings false, and no tensor generator_lm_head.weight",
             hint="transformers would make it up at random; set tie_word_embeddings to true",
         )
-    return from_tensors(folder.config, folder.tensors, kind, dtype, where=folder.where)
+    return from_tensors(folder.config, folder.tensors, kind, dtype, labels=folder.labels, where=folder.where)
 
 
 def from_tensors(
@@ -320,23 +226,38 @@ def from_tensors(
     kind: Kind | None = None,
     dtype: torch.dtype | str = torch.float32,
     *,
+    labels: int | None = None,
     where: str | None = None,
 ) -> Model:
     """Return a model with these weights, by their Hugging Face names, converted to `dtype` ("float64" for short).
 
-    `kind` defaults to what the names say. Tensors are taken one at a time and copied, so `tensors` may be a mapping
-    that reads when it is asked. Nothing is left out or made up: see `loading.fit` for what is accepted, and for the
-    MappingError that is raised else.
+    `kind` defaults to what the names say, `labels` to what the shape of a head's bias says. Tensors are taken one at a
+    time and copied, so `tensors` may be a mapping that reads when it is asked. Nothing is left out or made up: see
+    `loading.fit` for what is accepted, and for the MappingError that is raised else.
     """
+    kind = kind or _find_kind((), tensors, where)
     with torch.device("meta"):  # no memory, and no time spent on random weights
-        model: Model = (kind or _find_kind((), tensors, where))(config)
+        model: Model
+        if kind in LABELLED:
+            bias = LABELLED[kind]
+            model = kind(config, labels or (len(tensors[bias]) if bias in tensors else 1))  # type: ignore[call-arg]
+        else:
+            model = kind(config)
     weights = fit(tensors, model.state_dict(), dtype, where=where)
     model.load_state_dict(weights, assign=True)
     model.eval()
     return model
 
 
-def _find_kind(architectures: Iterable[str], tensors: Iterable[str], where: str | None) -> Kind:
+# The tensor that has as many values as its class has labels.
+LABELLED: dict[Kind, str] = {
+    SequenceClassifier: "classifier.out_proj.bias",
+    TokenClassifier: "classifier.bias",
+    QuestionAnswerer: "qa_outputs.bias",
+}
+
+
+def _find_kind(architectures: Iterable[str], tensors: Collection[str], where: str | None) -> Kind:
     if architectures:
         known = [ARCHITECTURES[name] for name in architectures if name in ARCHITECTURES]
         if not known:
@@ -347,6 +268,9 @@ def _find_kind(architectures: Iterable[str], tensors: Iterable[str], where: str 
                 expected=", ".join(ARCHITECTURES),
             )
         return known[0]
+    for labelled, bias in LABELLED.items():
+        if bias in tensors:
+            return labelled
     heads = {name.split(".")[0] for name in tensors}
     if "discriminator_predictions" in heads:
         return Discriminator

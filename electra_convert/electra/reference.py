@@ -1,7 +1,7 @@
 """ELECTRA's forward pass in NumPy, straight from TensorFlow 1 variables by their own names.
 
-It is written from google-research/electra (`model/modeling.py`, `pretrain/pretrain_helpers.py`,
-`run_pretraining.py`) and shares no code with the mapping or with the included PyTorch model: a mistake in one of
+It is written from google-research/electra (`model/modeling.py`, `pretrain/pretrain_helpers.py`, `run_pretraining.py`,
+`finetune/`) and shares no code with the mapping or with the included PyTorch model: a mistake in one of
 them shows as a difference here.
 
     B rows, S tokens, V vocabulary, E embedding size, H hidden size, N heads, D = H / N, I intermediate size
@@ -10,9 +10,11 @@ them shows as a difference here.
     layer        x = LayerNorm(x + attention(x)),  x = LayerNorm(x + dense(act(dense(x))))         kernels are [in, out]
     discriminator_predictions   dense_1(act(dense(x)))                                                        [B, S]
     generator_predictions       LayerNorm(act(dense(x))) · word_embeddings^T + output_bias                 [B, S, V]
+    task_specific/NAME          dense(x[:, 0]) of a text [B, n]; dense(x) of each token [B, S, n];
+                                dense(x) and dense_1(x) for an answer's start and end                      [B, S, 2]
 
 Weights are read once for all batches and widened as they are used, one at a time, so that float64 costs little
-memory. Not here: the two-tower cloze generators and the fine-tuned heads.
+memory. Not here: the two-tower cloze generators, joint prediction of answers and answerability.
 """
 
 from __future__ import annotations
@@ -53,16 +55,17 @@ class Network:
 
     `body` is the scope of the tower, `embeddings` of the tower whose embedding tables it reads: both "electra" for a
     discriminator, "generator" and "electra" for Google's default generator. `head` is the head's scope, which also
-    says its kind. A SettingError names an activation that Google's code does not have.
+    says its kind; of a task's head, `scores` does. A SettingError names an activation that Google's code does not have.
     """
 
     body: str
     embeddings: str
-    head: Literal["discriminator_predictions", "generator_predictions"] | None
+    head: str | None
     layers: int
     heads: int
     activation: str = "gelu"
     epsilon: float = 1e-12  # modeling.py leaves it to tf.contrib.layers.layer_norm, which has this one
+    scores: Literal["text", "tokens", "answer"] | None = None
 
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:
@@ -160,12 +163,23 @@ def _attention(
 def _head(network: Network, weights: _Weights, inputs: Sequence[Array]) -> list[Array] | list[None]:
     if network.head is None:
         return [None] * len(inputs)
+    if network.scores is not None:
+        return _task_logits(network, weights, inputs)
     activation = ACTIVATIONS[network.activation]
     transformed = [activation(x) for x in weights.dense(f"{network.head}/dense", inputs)]
     if network.head == "discriminator_predictions":
         return [x[..., 0] for x in weights.dense(f"{network.head}/dense_1", transformed)]
     transformed = weights.layer_norm(f"{network.head}/LayerNorm", transformed, network.epsilon)
     return _word_logits(network, weights, transformed)
+
+
+def _task_logits(network: Network, weights: _Weights, inputs: Sequence[Array]) -> list[Array]:
+    if network.scores == "text":
+        return weights.dense(f"{network.head}/dense", [x[:, 0] for x in inputs])  # get_pooled_output
+    if network.scores == "tokens":
+        return weights.dense(f"{network.head}/dense", inputs)
+    starts, ends = (weights.dense(f"{network.head}/{name}", inputs) for name in ("dense", "dense_1"))
+    return [np.concatenate(pair, axis=-1) for pair in zip(starts, ends, strict=True)]
 
 
 def _word_logits(network: Network, weights: _Weights, inputs: Sequence[Array]) -> list[Array]:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from electra_convert.electra.config import LETTERS, ElectraConfig, Origin, Source, heads_by_rule
+from electra_convert.electra.heads import ENCODER_HINT
 from electra_convert.electra.hparams import Hparams
 from electra_convert.electra.layout import Half, Layout
 from electra_convert.electra.mapping import HalfName
@@ -52,15 +53,17 @@ GENERATOR_HEAD_ACTIVATION = "gelu"
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What the user said: flags by field name, hparams, a Hugging Face config; each may be absent.
+    """What the user said: flags by field name, hparams, a Hugging Face config, labels of a task; each may be absent.
 
-    `config_where` is what messages call the config; what is recorded is its base name.
+    `config_where` and `labels_where` are what messages call them; what is recorded of the config is its base name.
     """
 
     flags: Mapping[str, Any] = field(default_factory=dict)
     hparams: Hparams | None = None
     config: Mapping[str, Any] | None = None
     config_where: str = "--config"
+    labels: tuple[str, ...] | None = None
+    labels_where: str = "--labels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,7 @@ def settle(layout: Layout, name: HalfName, given: Given, graph: GraphValues | No
     if given.hparams:
         # Hparams are of the whole training: those that do not fit the other half are another training's.
         given.hparams.refuse_other_setup(layout.setup)
-        for other in layout.halves.values():
+        for other in {**layout.halves, name: half}.values():
             _refuse_other_hparams(layout, other, given.hparams)
     if given.config:
         _refuse_other_config(half, given.config, given.config_where)
@@ -128,7 +131,7 @@ def settle(layout: Layout, name: HalfName, given: Given, graph: GraphValues | No
             f"no generator can be exported: its activation is {config.hidden_act}",
             found=f"hidden_act {config.hidden_act} ({chosen['hidden_act'].source}: {chosen['hidden_act'].detail})",
             expected="gelu: the head of ElectraForMaskedLM always applies it, whatever config.json says",
-            hint="--export discriminator",
+            hint="--export discriminator" if layout.halves["discriminator"].whole else ENCODER_HINT,
         )
     origins = {key: Origin("shape", _shape_detail(half, key)) for key in sizes}
     origins |= {key: Origin(offer.source, offer.detail) for key, offer in chosen.items()}
@@ -136,7 +139,7 @@ def settle(layout: Layout, name: HalfName, given: Given, graph: GraphValues | No
     return Settled(
         config,
         ordered,
-        tuple(_rule_notices(name, config, chosen, half.scopes is not None and half.scopes.body != "electra")),
+        tuple(_rule_notices(half.told, config, chosen, half.scopes is not None and half.scopes.body != "electra")),
     )
 
 
@@ -186,11 +189,11 @@ def _same(one: Any, other: Any) -> bool:
 def _refuse_other_hparams(layout: Layout, half: Half, hparams: Hparams) -> None:
     if half.scopes is None or not half.whole:
         return
-    sizes, base = sizes_of(half), sizes_of(layout.halves["discriminator"])
+    sizes, base = sizes_of(half), sizes_of(layout.encoder)
     for key, (value, named) in hparams.sizes(half.name, half.scopes.body, layout.setup, base).items():
         if value != sizes[key]:
             raise SettingError(
-                f"the hparams give the {half.name} another {key} than its variables have",
+                f"the hparams give the {half.told} another {key} than its variables have",
                 where=f"{hparams.where}, `{named}`",
                 found=str(value),
                 expected=f"{sizes[key]}, from {_shape_detail(half, key)}",
@@ -201,7 +204,7 @@ def _refuse_other_hparams(layout: Layout, half: Half, hparams: Hparams) -> None:
 def _refuse_other_config(half: Half, config: Mapping[str, Any], where: str) -> None:
     for key, value, size in config_misfits(half, config):
         raise SettingError(
-            f"the config gives the {half.name} another {key} than its variables have",
+            f"the config gives the {half.told} another {key} than its variables have",
             where=where,
             found=f"{key} {value}",
             expected=f"{size}, from {_shape_detail(half, key)}",
@@ -223,14 +226,14 @@ def _shape_detail(half: Half, key: str) -> str:
 def _refuse_odd_heads(half: Half, config: ElectraConfig, heads: _Offer) -> None:
     if heads.value < 1 or config.hidden_size % heads.value:
         raise SettingError(
-            f"the {half.name} cannot have {heads.value} attention heads",
+            f"the {half.told} cannot have {heads.value} attention heads",
             found=f"{heads.value}, {heads.source}: {heads.detail}",
             expected=f"a divisor of the hidden size {config.hidden_size}",
             hint="pass the head count of the training with --num-attention-heads",
         )
 
 
-def _rule_notices(name: HalfName, config: ElectraConfig, chosen: Mapping[str, _Offer], own_tower: bool) -> list[Notice]:
+def _rule_notices(name: str, config: ElectraConfig, chosen: Mapping[str, _Offer], own_tower: bool) -> list[Notice]:
     """Return what rules decided; a flag reaches a tower other than `electra` only where its half is exported alone."""
     notices = []
     decisive = [key for key in DECISIVE if chosen[key].source == "rule"]

@@ -41,7 +41,7 @@ class CardFacts:
     checkpoint: str
     """Base name of the prefix."""
     half: str
-    """`discriminator` or `generator`."""
+    """`discriminator`, `generator`, `encoder` or `task NAME`."""
     model_class: str
     """The class of transformers that loads the folder."""
     setup: str
@@ -57,6 +57,10 @@ class CardFacts:
     cautions: Sequence[str] = ()
     """Paragraphs on what a user must know, such as a logit that is no probability."""
     tokenizer: bool = True
+    what: str = ""
+    """What the folder holds, where `half` alone does not say it."""
+    head: Sequence[str] = ()
+    """Paragraphs on how the class holds the head of a task."""
 
 
 def model_card(facts: CardFacts) -> str:
@@ -64,8 +68,9 @@ def model_card(facts: CardFacts) -> str:
     step = "unknown" if facts.step is None else str(facts.step)
     sections = [
         "---\nlibrary_name: transformers\ntags:\n- electra\n---",
-        f"# {_plain(facts.checkpoint)} (ELECTRA {facts.half})",
-        f"The {facts.half} of an ELECTRA model, converted from a TensorFlow 1 checkpoint by {_plain(facts.tool)}.",
+        f"# {_plain(facts.checkpoint)} (ELECTRA {_plain(facts.half)})",
+        f"{_plain(facts.what) or f'The {facts.half} of an ELECTRA model'}, converted from a TensorFlow 1 checkpoint by "
+        f"{_plain(facts.tool)}.",
         *(f"> **Note:** {_plain(caution)}" for caution in facts.cautions),
         "## Use",
         _usage(facts),
@@ -84,6 +89,7 @@ def model_card(facts: CardFacts) -> str:
             ("field", "value", "source"),
             [(_code(value.name), _code(_shown(value.value)), SOURCES[value.source]) for value in facts.values],
         ),
+        *(["## Head", *map(_plain, facts.head)] if facts.head else []),
         "## Verification",
         *map(_plain, facts.verification),
     ]

@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from electra_convert.errors import FolderError, InputError, SettingError
@@ -46,9 +47,16 @@ _EXPECTED: Mapping[Kind, str] = {
 
 
 def config_document(
-    fields: Mapping[str, object], *, architecture: str, pad_token_id: int, dtype: str
+    fields: Mapping[str, object],
+    *,
+    architecture: str,
+    pad_token_id: int,
+    dtype: str,
+    task: Mapping[str, object] = MappingProxyType({}),
 ) -> dict[str, object]:
     """Return what `config.json` holds, for all the `FIELDS`, the class to load it with, and NumPy's name of a type.
+
+    `task` has the keys of a fine-tuned head: the names of its labels, the type of its problem.
 
     Raises SettingError if a value is not of its field's kind, ValueError if fields are missing or unknown.
     """
@@ -64,6 +72,7 @@ def config_document(
         "dtype": dtype,
         "torch_dtype": dtype,
         **{name: _typed(name, value, "value of a field", SettingError) for name, value in fields.items()},
+        **task,
     }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import FileIO
@@ -57,7 +58,7 @@ def weights_nbytes(tensors: Sequence[TensorSpec]) -> int:
 def write_weights(
     path: Path, tensors: Sequence[TensorSpec], pieces: Pieces, progress: Progress = no_progress
 ) -> WrittenWeights:
-    """Write a new file and bring it to the disk.
+    """Write a new file; `synced` brings it to the disk.
 
     Raises OutputError if the disk does not take it, ValueError if `pieces` gives another type or number of bytes
     than the tensor has; what `pieces` raises passes through.
@@ -77,8 +78,39 @@ def write_weights(
                 file.write(piece)
                 meter.advance(piece.nbytes)
             checksums[tensor.name] = crc
-        file.sync()
     return WrittenWeights(total, file.crc32c, checksums)
+
+
+@contextlib.contextmanager
+def synced(path: Path) -> Iterator[None]:
+    """Bring a file to the disk while the block runs; at its end it is there, or OutputError is raised.
+
+    The disk is waited for in a thread, since reading back takes about as long and needs only the processor.
+    """
+    failed: list[BaseException] = []
+
+    def sync() -> None:
+        try:
+            # Not the descriptor that wrote: it is closed. Windows brings to the disk only what is open for writing.
+            with open(path, "r+b", buffering=0) as file:
+                os.fsync(file.fileno())
+        except BaseException as error:  # whatever it is, it belongs to the thread that waits
+            failed.append(error)
+
+    thread = threading.Thread(target=sync)
+    try:
+        thread.start()
+    except RuntimeError:  # no memory for its stack, or no more threads are allowed
+        sync()
+    try:
+        yield
+    finally:
+        if thread.ident is not None:
+            thread.join()
+    for error in failed:
+        if isinstance(error, OSError):
+            raise write_failure(path, error, path.stat().st_size) from error
+        raise error
 
 
 def read_back(path: Path, tensors: Sequence[TensorSpec], pieces: Pieces, progress: Progress = no_progress) -> None:
@@ -145,7 +177,7 @@ class Weights:
         tensor = self.tensors[name]
         values = np.empty(tensor.nbytes, np.uint8)
         self._read_into(values, name, 0)
-        return values.view(_stored_dtype(tensor.dtype)).reshape(tensor.shape)
+        return values.view(stored_dtype(tensor.dtype)).reshape(tensor.shape)
 
     def chunks(self, name: str) -> Iterator[Array]:
         """Yield a tensor's bytes as uint8 arrays of at most `PIECE`, each a view of one reused buffer."""
@@ -221,11 +253,6 @@ class _NewFile:
                     raise OSError(errno.EIO, "not one byte was taken")
                 rest = rest[count:]
 
-    def sync(self) -> None:
-        """Bring the file to the disk."""
-        with self._refusals():
-            os.fsync(self._file.fileno())
-
     @contextlib.contextmanager
     def _refusals(self) -> Iterator[None]:
         try:
@@ -285,7 +312,8 @@ def _cannot_read(where: str, error: OSError, **facts: str) -> EnvironmentFailure
     return EnvironmentFailure("the weights cannot be read", where=where, found=error.strerror or str(error), **facts)
 
 
-def _stored_dtype(name: str) -> np.dtype[Any]:
+def stored_dtype(name: str) -> np.dtype[Any]:
+    """Return the type of a stored tensor's values, little-endian; bfloat16 is ml_dtypes'."""
     if name == "bfloat16":
         from ml_dtypes import bfloat16
 

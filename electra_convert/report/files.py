@@ -15,13 +15,16 @@ from electra_convert.errors import OutputError, UsageError
 BEGINNING = 5
 
 
-def check_reports(reports: Iterable[str], folder: str, checkpoint: Iterable[Path] = ()) -> None:
+def check_reports(
+    reports: Iterable[str], folder: str, checkpoint: Iterable[Path] = (), *, called: str = "the folder that is verified"
+) -> None:
     """Refuse report files that would harm what is compared, or that have no place to stand.
 
     Args:
         reports: where reports are to be written.
         folder: the Hugging Face folder; nothing is written into it.
         checkpoint: the checkpoint's files, where they are known; none of them is replaced.
+        called: what messages call the folder.
 
     Raises:
         UsageError: a report would stand inside the folder, replace a file of the checkpoint, or another report.
@@ -31,8 +34,8 @@ def check_reports(reports: Iterable[str], folder: str, checkpoint: Iterable[Path
     for report in reports:
         path = Path(report)
         real = Path(os.path.realpath(path))
-        if any(_is_same(parent, folder) for parent in real.parents):
-            raise UsageError("a report would stand inside the folder that is verified", where=report, found=folder)
+        if Path(os.path.realpath(folder)) in real.parents or any(_is_same(parent, folder) for parent in real.parents):
+            raise UsageError(f"a report would stand inside {called}", where=report, found=folder)
         replaced = next((source for source in sources if _is_same(source, path)), None)
         if replaced is not None:
             raise UsageError("a report would replace a file of the checkpoint", where=report, found=replaced.name)

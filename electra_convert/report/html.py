@@ -8,20 +8,20 @@
     checks                        every check, with a filter box
     how to repeat it              the command
 
-All text goes through `escape`, once. A policy in the page forbids it to load anything.
+All text goes through `escape`, once. A policy in the page forbids it to load anything (`html_page.py`).
 """
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Sequence
-from html import escape as escape_markup
 from typing import TYPE_CHECKING
 
 from electra_convert import __version__
 from electra_convert.report import verdict
+from electra_convert.report.html_page import escape, page, section
 from electra_convert.report.html_style import SCRIPT, STYLE
-from electra_convert.report.lines import count, safe
+from electra_convert.report.lines import count
 from electra_convert.report.plot import plot_series
 from electra_convert.report.text import size
 from electra_convert.report.verdict import Run
@@ -29,8 +29,6 @@ from electra_convert.report.verdict import Run
 if TYPE_CHECKING:
     from electra_convert.parity import HalfParity, Parity
     from electra_convert.rungs import Check
-
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 # Failures that are told before the table of all checks.
 MOST_FAILURES = 5
@@ -45,26 +43,12 @@ def html_document(parity: Parity, run: Run) -> bytes:
     name = escape(parity.checkpoint.name)
     body = [
         f'<header class="{word.lower()}"><p class="word">{word}</p><h1>{name}</h1><p>{_sentence(parity)}</p></header>',
-        _section("What was compared", _compared(parity, run)),
+        section("What was compared", _compared(parity, run)),
     ]
     for half in parity.halves:
         body += _half(half, half.half.capitalize() if len(parity.halves) > 1 else "")
-    body.append(_section("How to repeat it", f"<pre><code>{escape(run.command)}</code></pre>"))
-    page = (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n<link rel="icon" href="data:,">\n'
-        f"<title>{word}: {name}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(body)
-        + f"\n</main>\n<script>{SCRIPT}</script>\n</body>\n</html>\n"
-    )
-    return page.encode()
-
-
-def escape(text: str) -> str:
-    """Return text from anywhere as it may stand in the page: no markup, and nothing that hides in a line."""
-    return escape_markup(safe(text))
+    body.append(section("How to repeat it", f"<pre><code>{escape(run.command)}</code></pre>"))
+    return page(f"{word}: {name}", body, STYLE, SCRIPT)
 
 
 def _sentence(parity: Parity) -> str:
@@ -87,7 +71,7 @@ def _compared(parity: Parity, run: Run) -> str:
         ("", f"{checkpoint.format}, {count(checkpoint.shards, 'shard')}, {size(checkpoint.nbytes)}, step {step}"),
     ]
     for half in parity.halves:
-        facts += [("Folder", half.folder), ("", f"{half.half}, {half.dtype}")]
+        facts += [("Folder", half.folder), ("", f"{half.told}, {half.dtype}")]
         facts += [("References", ", ".join(half.references))] if half.references else []
     facts += [
         ("Inputs", f"{verdict.INPUTS}; seed {parity.seed}"),
@@ -104,11 +88,11 @@ def _half(half: HalfParity, name: str) -> list[str]:
     head = f"{name}: " if name else ""
     sections = []
     if half.failed:
-        sections.append(_section(f"{head}what failed, worst first", _failures(half)))
+        sections.append(section(f"{head}what failed, worst first", _failures(half)))
     if half.explanations:
-        sections.append(_section(f"{head}why it differs", _list(half.explanations)))
+        sections.append(section(f"{head}why it differs", _list(half.explanations)))
     if half.unproven:
-        sections.append(_section(f"{head}what was not proven", _list(half.unproven)))
+        sections.append(section(f"{head}what was not proven", _list(half.unproven)))
     series = verdict.find_series(half)
     if series:
         plots = "".join(plot_series(its) for its in series)
@@ -116,8 +100,8 @@ def _half(half: HalfParity, name: str) -> list[str]:
             "<p>The largest difference of each hidden state and of the logits, as a share of its scale (the largest "
             "value of the reference), on a log scale. The line is the limit.</p>"
         )
-        sections.append(_section(f"{head}differences", f'{explained}<div class="plots">{plots}</div>'))
-    sections.append(_section(f"{head}checks", _table(half)))
+        sections.append(section(f"{head}differences", f'{explained}<div class="plots">{plots}</div>'))
+    sections.append(section(f"{head}checks", _table(half)))
     return sections
 
 
@@ -131,10 +115,6 @@ def _failures(half: HalfParity) -> str:
     rest = len(failures) - len(told)
     told += [f"and {rest} more, in the table of checks"] if rest else []
     return f"<ul>{''.join(f'<li>{each}</li>' for each in told)}</ul>"
-
-
-def _section(title: str, inside: str) -> str:
-    return f"<section>\n<h2>{title[:1].upper()}{title[1:]}</h2>\n{inside}\n</section>"
 
 
 def _list(texts: Iterable[str]) -> str:
@@ -154,10 +134,10 @@ def _table(half: HalfParity) -> str:
         ]
     )
     groups = []
-    for section in verdict.find_sections(half):
-        rows = "".join(_row(row.name, row.check) for row in section.rows)
+    for one in verdict.find_sections(half):
+        rows = "".join(_row(row.name, row.check) for row in one.rows)
         groups.append(
-            f'<tbody><tr class="group"><th colspan="5" scope="rowgroup">{escape(section.title)}</th></tr>{rows}</tbody>'
+            f'<tbody><tr class="group"><th colspan="5" scope="rowgroup">{escape(one.title)}</th></tr>{rows}</tbody>'
         )
     for rung in verdict.find_missed(half):
         groups.append(

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from electra_convert.parity import HalfParity, Parity
     from electra_convert.rungs import Check
 
+XML_BEGINS = b"<?xml version="
+
 CLASS = "electra_convert.verify"
 
 # What the counts of a suite are called, and what is counted for each.
@@ -53,8 +55,8 @@ def junit_document(parity: Parity, run: Run) -> bytes:
 def junit_error(error: ElectraConvertError, checkpoint: str, folder: str, run: Run) -> bytes:
     """Return a JUnit file that says why there is no verdict."""
     case = _case(folder, "verify")
-    told = ElementTree.SubElement(case, "error", message=_clean(safe(error.message)), type=type(error).__name__)
-    told.text = _clean(str(error))
+    told = ElementTree.SubElement(case, "error", message=clean(safe(error.message)), type=type(error).__name__)
+    told.text = clean(str(error))
     return _document(checkpoint, {"command": run.command, "version": __version__}, [case], run)
 
 
@@ -72,15 +74,15 @@ def _cases(half: HalfParity) -> Iterable[ElementTree.Element]:
 
 def _case(folder: str, name: str) -> ElementTree.Element:
     classname = f"{CLASS}.{safe(folder).rstrip('/')}"
-    return ElementTree.Element("testcase", classname=_clean(classname), name=_clean(safe(name)))
+    return ElementTree.Element("testcase", classname=clean(classname), name=clean(safe(name)))
 
 
 def _fail(case: ElementTree.Element, half: HalfParity, check: Check) -> None:
     figures, *faults = verdict.tell_faults(check)
-    failure = ElementTree.SubElement(case, "failure", message=_clean(safe(figures)), type=check.rung)
+    failure = ElementTree.SubElement(case, "failure", message=clean(safe(figures)), type=check.rung)
     why = half.explanations if check is half.failed[0] else ()
     lines = [verdict.tell_check(check), figures, *faults, *why]
-    failure.text = _clean("\n".join(safe(line) for line in lines))
+    failure.text = clean("\n".join(safe(line) for line in lines))
 
 
 def _document(name: str, properties: dict[str, str], cases: list[ElementTree.Element], run: Run) -> bytes:
@@ -91,15 +93,16 @@ def _document(name: str, properties: dict[str, str], cases: list[ElementTree.Ele
     }
     root = ElementTree.Element("testsuites", name="electra-convert verify", **counts)
     timestamp = run.finished.isoformat(timespec="seconds")
-    suite = ElementTree.SubElement(root, "testsuite", name=_clean(safe(name)), **counts, timestamp=timestamp)
+    suite = ElementTree.SubElement(root, "testsuite", name=clean(safe(name)), **counts, timestamp=timestamp)
     listed = ElementTree.SubElement(suite, "properties")
     for key, value in properties.items():
-        ElementTree.SubElement(listed, "property", name=key, value=_clean(safe(value)))
+        ElementTree.SubElement(listed, "property", name=key, value=clean(safe(value)))
     suite.extend(cases)
     ElementTree.indent(root)
     document: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
     return document + b"\n"
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
+    """Return text without what no XML can hold."""
     return NOT_XML.sub("", text)

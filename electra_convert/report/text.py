@@ -14,6 +14,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from electra_convert.remote import is_remote
 from electra_convert.report.lines import LABEL, WIDTH, block, columns, count, pairs, safe, sections, wrapped
 from electra_convert.wording import some
 
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 
 # In the order of precedence.
 SOURCES = ("flag", "hparams", "config", "graph", "shape", "rule")
-
-# The class of transformers that a half is loaded with.
-CLASSES = {"discriminator": "ElectraForPreTraining", "generator": "ElectraForMaskedLM"}
 
 # What one, and several variables of a kind are called.
 KIND_WORDS = {
@@ -45,20 +43,21 @@ def conversion_lines(conversion: Conversion) -> list[str]:
     for half in conversion.halves:
         lines += block(
             "Would convert" if conversion.dry_run else "Converted",
-            [f"{half.half}: {_amount(half)}, {half.dtype}", *_by_source(half)],
+            [f"{safe(half.told)}: {_amount(half)}, {half.dtype}", *_by_source(half), *_task(half)],
         )
     for name, reason in conversion.refused:
         lines += block("Refused", wrapped(f"{name}: {_reason(name, reason)}"))
     lines += block("Left out", wrapped(", ".join(_group(group.what, group.count) for group in conversion.left_out)))
     for half in conversion.halves:
-        lines += _checks(half, half.half if len(conversion.halves) > 1 else "")
+        lines += _checks(half, half.told if len(conversion.halves) > 1 else "")
     for half in conversion.halves:
         folder = f"{safe(half.folder).rstrip('/')}/"
         lines += block("Would write" if conversion.dry_run else "Wrote", [folder, *_files(half.files)])
     if conversion.warnings:
         lines += ["", count(len(conversion.warnings), "warning")]
-    if not conversion.dry_run:
-        lines += ["", *block("Next", _next(conversion))]
+    following = [] if conversion.dry_run else _next(conversion)
+    if following:
+        lines += ["", *block("Next", following)]
     return lines
 
 
@@ -68,7 +67,8 @@ def inspection_lines(inspection: Inspection) -> list[str]:
     able = [half for half in inspection.halves if half.exportable]
     unable = [half for half in inspection.halves if not half.exportable]
     unknown = [variable.name for variable in inspection.variables if variable.kind == "unknown"]
-    known = [half for half in inspection.halves if half.config]
+    # A task's tower is the encoder.
+    known = [half for half in inspection.halves if half.config and not half.task]
     shards = count(checkpoint.shards, "shard")
     shown = {
         safe(checkpoint.prefix): [
@@ -77,8 +77,8 @@ def inspection_lines(inspection: Inspection) -> list[str]:
         ],
         "": [*_towers(known), *_embeddings(known)],
         "Contents": _contents(inspection),
-        "Can export": pairs([(half.half, f"{count(half.tensors, 'tensor')}, {size(half.nbytes)}") for half in able]),
-        "Cannot export": pairs([(half.half, _reason(half.half, half.reason)) for half in unable]),
+        "Can export": pairs([(safe(half.told), _able(half)) for half in able]),
+        "Cannot export": pairs([(safe(half.told), _reason(half.told, half.reason)) for half in unable]),
         "Unknown variables": [safe(name) for name in some(unknown)],
         "Missing": [safe(line) for line in inspection.missing],
     }
@@ -145,7 +145,7 @@ def _contents(inspection: Inspection) -> list[str]:
     kinds = {kind: number for kind, number in inspection.counts.items() if number}
     parts = " + ".join(f"{number:,} {KIND_WORDS.get(kind, (kind, kind))[number > 1]}" for kind, number in kinds.items())
     rows = [("variables", f"{len(inspection.variables):,} = {parts}")]
-    rows += [("parameters", f"{half.parameters:,} {half.half}") for half in inspection.halves if half.parameters]
+    rows += [("parameters", f"{half.parameters:,} {safe(half.told)}") for half in inspection.halves if half.parameters]
     if inspection.optimizer_share:
         rows.append(("optimizer", f"{inspection.optimizer_share:.1%} of the bytes"))
     if inspection.checkpoint.trained_length is not None:
@@ -186,6 +186,20 @@ def _by_source(half: HalfExport) -> list[str]:
     return lines
 
 
+def _task(half: HalfExport) -> list[str]:
+    """Return what kind of task it is, the names of its labels, and what must be known to read its outputs."""
+    if half.task is None:
+        return []
+    task, origin = half.task.task, half.task.task.origin
+    lines = [f"  {origin.source:<9}{task.kind} ({safe(origin.detail)})"]
+    if half.task.labels:
+        names = wrapped(", ".join(map(safe, half.task.labels)), WIDTH - LABEL - 11)
+        lines += [f"  {'labels' if number == 0 else '':<9}{line}" for number, line in enumerate(names)]
+    for caution in half.task.cautions():
+        lines += [f"  {line}" for line in wrapped(caution, WIDTH - LABEL - 4)]
+    return lines
+
+
 def _group(what: str, number: int) -> str:
     return safe(what) if number == 1 else f"{safe(what)} ({number:,})"
 
@@ -209,17 +223,28 @@ def _proven(verification: Verification) -> str:
 
 
 def _next(conversion: Conversion) -> list[str]:
-    """Return what to do with the folders: prove what was not proven, and load them."""
-    loading = [f"{CLASSES[half.half]}.from_pretrained({safe(half.folder)!r})" for half in conversion.halves]
+    """Return what to do with the folders: prove what was not proven, and load them, unless they are in a store."""
+    loading = [
+        f"{half.architecture}.from_pretrained({safe(half.folder)!r})"
+        for half in conversion.halves
+        if not is_remote(half.folder)
+    ]
     if all(half.verification.state == "proven" for half in conversion.halves):
         return loading
     places = " ".join(safe(shlex.quote(path)) for path in (conversion.checkpoint.path, conversion.out))
     return [f"electra-convert verify {places}", *loading]
 
 
+def _able(half: HalfView) -> str:
+    """Return how much it is; of a task also its kind with who says so, and its labels."""
+    parts = [f"{half.task_kind} ({half.task_source})"] if half.task else []
+    parts += [count(half.labels, "label")] if half.task_kind in {"classification", "tagging"} else []
+    return ", ".join([*parts, count(half.tensors, "tensor"), size(half.nbytes)])
+
+
 def _reason(half: str, reason: str) -> str:
     """Return why a half cannot be had, where its name stands before it already."""
-    return safe(reason.removeprefix(f"no {half} can be exported: "))
+    return safe(reason.removeprefix(f"no {half} can be exported: ").removeprefix(f"the {half} cannot be exported: "))
 
 
 def _files(files: Iterable[tuple[str, int | None]]) -> list[str]:

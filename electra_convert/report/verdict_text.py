@@ -58,7 +58,7 @@ def verdict_lines(parity: Parity, run: Run, *, verbose: bool = False, ascii_only
     checkpoint = parity.checkpoint
     step = "step unknown" if checkpoint.step is None else f"step {checkpoint.step}"
     lines = block("Checkpoint", [f"{safe(checkpoint.prefix)}  {checkpoint.format}, {step}"])
-    folders = [f"{safe(half.folder).rstrip('/')}/  {half.half}, {safe(half.dtype)}" for half in parity.halves]
+    folders = [f"{safe(half.folder).rstrip('/')}/  {half.told}, {safe(half.dtype)}" for half in parity.halves]
     lines += block("Folder" if len(folders) == 1 else "Folders", folders)
     references = [", ".join(half.references) for half in parity.halves if half.references]
     lines += block("References", [safe(told) for told in dict.fromkeys(references)])

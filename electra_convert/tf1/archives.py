@@ -56,7 +56,7 @@ _MAGIC: tuple[tuple[bytes, Kind], ...] = (
     (b"BZh", "tar.bz2"),
     (b"\xfd7zXZ\x00", "tar.xz"),
 )
-_SUFFIX = re.compile(r".*\.(zip|tar|tgz|tbz2?|txz|tar\.(gz|bz2|xz))", re.IGNORECASE | re.DOTALL)
+_SUFFIX = re.compile(r"(.*)\.(zip|tar|tgz|tbz2?|txz|tar\.(gz|bz2|xz))", re.IGNORECASE | re.DOTALL)
 
 # What the libraries raise for damaged input; some of it they leave to struct, to int() and to their own recursion.
 _DAMAGE = (
@@ -77,6 +77,16 @@ _Decompressed = gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile | BinaryIO
 def has_archive_name(name: str) -> bool:
     """Return whether a file of this name should be an archive."""
     return _SUFFIX.fullmatch(name) is not None
+
+
+def archive_stem(name: str) -> str:
+    """Return the name of an archive without its suffix; another name as it is.
+
+    >>> archive_stem("electra_small.tar.gz")
+    'electra_small'
+    """
+    match = _SUFFIX.fullmatch(name)
+    return match[1] or name if match else name
 
 
 def find_kind(name: str, head: bytes) -> Kind | None:

@@ -11,15 +11,16 @@ straight into the caller's memory (tensorflow/core/util/tensor_bundle/tensor_bun
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from electra_convert.errors import CheckpointError, ChecksumError, TruncatedFile
 from electra_convert.notices import Notice, note, warning
 from electra_convert.tf1.buffers import copy_into, join, swap
-from electra_convert.tf1.crc import crc32c, mask
+from electra_convert.tf1.crc import crc32c, mask, unmask
 from electra_convert.tf1.files import HOLE, PIECE, SourceHandle, name_stranger
 from electra_convert.tf1.index import Extent, read_index
 from electra_convert.tf1.messages import OUR_VERSION
@@ -39,19 +40,25 @@ MOST_NAMED = 20
 WITNESSES = 5
 
 
+_NOWHERE: Mapping[str, int] = MappingProxyType({})
+
+
 class Bundle:
     """An open V2 checkpoint; `missing` has a line for each data file that is not usable, where they are optional."""
 
     format: Literal["V2"] = "V2"
 
-    def __init__(self, prefix: Path, shown: str, data: DataMode = "required") -> None:
-        """Read the index and open the data files.
+    def __init__(
+        self, prefix: Path, shown: str, data: DataMode = "required", elsewhere: Mapping[str, int] = _NOWHERE
+    ) -> None:
+        """Read the index and open the data files; of those `elsewhere`, by name, the size is all there is.
 
         Raises `CheckpointError` for a damaged index and, with `data="required"`, for data files that are absent, too
         short or something else, naming all of them.
         """
         self._shown = shown
         self._shards: list[SourceHandle | None] = []
+        self._elsewhere = elsewhere
         self._index_file = SourceHandle(prefix.with_name(f"{prefix.name}.index"), f"{shown}.index")
         try:
             self._index = read_index(self._index_file)
@@ -109,6 +116,11 @@ class Bundle:
         else:
             slices = ((part.box or (), partial(self._fill_part, variable, part)) for part in parts)
             yield from copy_into(join(variable.shape, variable.dtype, slices), targets)
+
+    def checksum(self, variable: Variable) -> int | None:
+        """Return the CRC-32C that `fill` checks, where it is that of the whole variable, little-endian."""
+        first, *others = self._index.extents[variable.name]
+        return None if others or first.box is not None or self._index.big_endian else unmask(first.crc)
 
     def _fill_part(self, variable: Variable, part: Extent, targets: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         file = self._need(part.shard)
@@ -183,7 +195,11 @@ class Bundle:
             try:
                 file = SourceHandle(prefix.with_name(name), self._shown + suffix)
             except FileNotFoundError:
-                flaws.append(_Flaw(name, "not there", needed, "copy all files of the checkpoint into one folder"))
+                size = self._elsewhere.get(name)
+                if size is None:
+                    flaws.append(_Flaw(name, "not there", needed, "copy all files of the checkpoint into one folder"))
+                elif size < needed:
+                    flaws.append(_Flaw(name, _SHORT.what.format(size=size), needed, _SHORT.hint))
             if file is not None and file.size < needed:
                 stranger = name_stranger(file) or _SHORT
                 flaws.append(_Flaw(name, stranger.what.format(size=file.size), needed, stranger.hint))

@@ -86,6 +86,9 @@ class Reader(Protocol):
     def read_number(self, name: str) -> int | None:
         """Return the value of an integer scalar; None if its data file is not there."""
 
+    def checksum(self, variable: Variable) -> int | None:
+        """Return the CRC-32C that `fill` checks, where it is that of the whole variable, little-endian."""
+
     def close(self) -> None:
         """Close all files."""
 
@@ -101,6 +104,7 @@ class Checkpoint:
         """Take over an open reader; `found` owns the files, where they were unpacked from an archive."""
         self._reader = reader
         self._found = found
+        self._elsewhere = source.elsewhere
         self.prefix: Path = source.prefix
         self.name: str = source.name
         self.shown: str = source.shown
@@ -157,10 +161,18 @@ class Checkpoint:
         for piece in self._reader.fill(variable, targets):
             yield piece.view(dtype)
 
+    def checksum(self, name: str) -> int | None:
+        """Return the CRC-32C of a variable's little-endian bytes in C order that reading it checks; None where none is.
+
+        A V2 checkpoint has it of every variable that is not cut into slices.
+        """
+        return self._reader.checksum(self._get(name))
+
     def source_files(self) -> tuple[SourceFile, ...]:
         """Return the files of the checkpoint, its `.meta` among them; this reads those that have a checksum."""
         files = [SourceFile(file.path.name, file.size, file.crc32c()) for file in self._reader.tables]
         files += [SourceFile(file.path.name, file.size, None) for file in self._reader.data_files]
+        files += [SourceFile(name, size, None) for name, size in self._elsewhere.items()]
         if self.meta is not None:
             meta = SourceHandle(self.meta)
             try:
@@ -245,7 +257,13 @@ def open_checkpoint(
     ...     checkpoint.variables["electra/embeddings/word_embeddings"].shape
     (300, 16)
     """
-    found = find_source(path)
+    return open_source(find_source(path), reader=reader, data=data)
+
+
+def open_source(
+    found: FoundSource, *, reader: Literal["auto", "tensorflow"] = "auto", data: DataMode = "required"
+) -> Checkpoint:
+    """Open a source that was found; closing the checkpoint closes it. Otherwise as `open_checkpoint`."""
     try:
         opened = _open_reader(found.source, reader, data)
     except BaseException:
@@ -265,7 +283,7 @@ def _open_reader(source: Source, reader: Literal["auto", "tensorflow"], data: Da
 
         return TensorFlowReader(source.prefix, source.format, source.files, source.shown)
     if source.format == "V2":
-        return Bundle(source.prefix, source.shown, data)
+        return Bundle(source.prefix, source.shown, data, source.elsewhere)
     return SavedSlices(source.files, [_shown_file(source, file) for file in source.files])
 
 

@@ -65,7 +65,7 @@ class DiskFolder:
         self.path = path
         try:
             with os.scandir(path) as entries:
-                listed = sorted((entry.name, entry.is_file()) for entry in entries)
+                listed = sorted((entry.name, _is_file(entry)) for entry in entries)
         except OSError as error:
             raise EnvironmentFailure(
                 "a folder cannot be listed", where=str(path), found=error.strerror or str(error)
@@ -98,6 +98,14 @@ class DiskFolder:
         if not os.path.isdir(there) or not Path(there).is_relative_to(here):
             return None
         return DiskFolder(self.path / path)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    # Of a link that leads to itself the system tells an error, where it tells of other dead links that they are none.
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
 
 
 class ArchiveFolder:
@@ -154,15 +162,22 @@ def choose(folder: Folder) -> tuple[Folder, Prefix, tuple[Notice, ...]] | None:
     None if there is no checkpoint at all. Raises CheckpointError if several are there and nothing decides, if the
     `checkpoint` file is damaged, points outside the folder, or names what is not there.
     """
-    if state.NAME in folder.files:
-        where = folder.show(state.NAME)
-        parsed = state.read_state(folder.read(state.NAME, state.LARGEST + 1), where)
-        if parsed.latest:
-            return _follow(folder, parsed.latest, f"{where}, line {parsed.line}")
+    named = choose_by_state(folder)
+    if named is not None:
+        return named
     prefixes = find_prefixes(folder.files, folder.is_table)
     if len(prefixes) > 1:
         raise several([folder.show("")], list_steps(prefixes), folder, prefixes[0])
     return (folder, prefixes[0], ()) if prefixes else None
+
+
+def choose_by_state(folder: Folder) -> tuple[Folder, Prefix, tuple[Notice, ...]] | None:
+    """Return what the `checkpoint` file names, as `choose` does; None where there is no such file, or it names none."""
+    if state.NAME not in folder.files:
+        return None
+    where = folder.show(state.NAME)
+    parsed = state.read_state(folder.read(state.NAME, state.LARGEST + 1), where)
+    return _follow(folder, parsed.latest, f"{where}, line {parsed.line}") if parsed.latest else None
 
 
 def several(where: Sequence[str], found: Sequence[str], folder: Folder, first: Prefix) -> CheckpointError:

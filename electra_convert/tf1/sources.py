@@ -16,8 +16,9 @@ import os
 import posixpath
 import shutil
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -58,7 +59,7 @@ class Source:
     `prefix` is what TensorFlow's readers take: for V1 shards a pattern that ends with `-?????-of-NNNNN`, which `name`
     lacks. `files` are the `.index` of V2, the file of V1, or all V1 shards in order. `folder` is where a vocabulary
     would be. `shown` is what messages call the checkpoint, after what was typed:
-    `published.zip:electra_tiny/electra_tiny`.
+    `published.zip:electra_tiny/electra_tiny`. `elsewhere` are data files that were left in a store: name and bytes.
     """
 
     format: Literal["V1", "V2"]
@@ -69,6 +70,7 @@ class Source:
     folder: Path
     notices: tuple[Notice, ...]
     shown: str
+    elsewhere: Mapping[str, int] = field(default_factory=dict)
 
 
 class FoundSource:
@@ -117,7 +119,7 @@ def find_source(path: str | os.PathLike[str]) -> FoundSource:
 
 def _from_folder(path: Path) -> Source:
     folder = DiskFolder(path)
-    _refuse_by_folder_name(folder)
+    refuse_by_folder_name(folder)
     choice = choose(folder)
     if choice is None:
         raise no_checkpoint_here(folder)
@@ -131,7 +133,7 @@ def _from_name(path: Path, name: str) -> Source:
     if not os.path.isdir(path.parent):
         raise nothing_there(path)
     folder = DiskFolder(path.parent)
-    _refuse_by_folder_name(folder)
+    refuse_by_folder_name(folder)
     found = find_named(name, folder.files, folder.is_table)
     if len(found) > 1:
         raise several([str(path)], list_steps(found), folder, found[0])
@@ -249,7 +251,7 @@ def _check_whole(prefix: Prefix, shown: str) -> None:
         )
 
 
-def _refuse_by_folder_name(folder: DiskFolder) -> None:
+def refuse_by_folder_name(folder: DiskFolder) -> None:
     """Raise NotACheckpoint for folders whose files look like a checkpoint's: parts of a save, SavedModel variables."""
     real = Path(os.path.realpath(folder.path))
     if is_unfinished_folder(real.name) and any(name.startswith("part-") for name in folder.files):

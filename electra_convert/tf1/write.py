@@ -4,12 +4,14 @@
         bundle.add("electra/embeddings/word_embeddings", array)
         bundle.add_chunks("global_step", DTYPES[9], (), [np.array(0)])
 
-Data files are written as the tensors come, and the index last: without it there is no checkpoint, so a save that fails
-leaves none. Options that TensorFlow's own saver lacks (small blocks, Snappy, big-endian) are for tests of readers.
+Data files are written as the tensors come, and the index last: without it there is no checkpoint. A save that fails,
+while the index is written too, leaves no file. Options that TensorFlow's own saver lacks (small blocks, Snappy,
+big-endian) are for tests of readers.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -20,7 +22,7 @@ from typing import BinaryIO, Literal
 import numpy as np
 
 from electra_convert.tf1.buffers import swap
-from electra_convert.tf1.crc import crc32c, mask
+from electra_convert.tf1.crc import crc32c, mask, unmask
 from electra_convert.tf1.dtypes import DType, dtype_of
 from electra_convert.tf1.messages import BundleEntry, BundleHeader, Extents, Shape, Version, encode_entry, encode_header
 from electra_convert.tf1.slices import encode_key
@@ -48,24 +50,24 @@ class BundleWriter:
         self._block_size, self._compress = block_size, compress
         self._entries: dict[bytes, BundleEntry] = {}
         self._files: list[BinaryIO] = []
+        self._created: list[Path] = []
         self._offsets = [0] * shards
         try:
             for shard in range(shards):
-                path = prefix.with_name(f"{prefix.name}.data-{shard:05d}-of-{shards:05d}")
-                self._files.append(path.open("xb"))
+                self._files.append(self._create(f".data-{shard:05d}-of-{shards:05d}"))
         except BaseException:
             self.abandon()
             raise
 
-    def add(self, name: str, array: np.ndarray, *, shard: int = 0) -> None:
-        """Write a variable."""
-        self.add_chunks(name, dtype_of(array.dtype), array.shape, [array], shard=shard)
+    def add(self, name: str, array: np.ndarray, *, shard: int = 0) -> int:
+        """Write a variable; return the CRC-32C of its bytes in the file."""
+        return self.add_chunks(name, dtype_of(array.dtype), array.shape, [array], shard=shard)
 
-    def add_chunks(
-        self, name: str, dtype: DType, shape: Shape, chunks: Iterable[np.ndarray], *, shard: int = 0
-    ) -> None:
-        """Write a variable whose values come in pieces, in C order and native byte order."""
-        self._add(name.encode(), self._write(dtype, shape, chunks, shard))
+    def add_chunks(self, name: str, dtype: DType, shape: Shape, chunks: Iterable[np.ndarray], *, shard: int = 0) -> int:
+        """Write a variable whose values come in pieces, in C order and native byte order; return as `add` does."""
+        entry = self._write(dtype, shape, chunks, shard)
+        self._add(name.encode(), entry)
+        return unmask(entry.crc)
 
     def add_slice(self, name: str, shape: Shape, extents: Extents, array: np.ndarray, *, shard: int = 0) -> None:
         """Write one slice of a partitioned variable of this shape; the slices' order is that of the calls."""
@@ -75,26 +77,31 @@ class BundleWriter:
         self._entries[key] = BundleEntry(dtype.number, shape, slices=(*slices, extents))
 
     def finish(self) -> None:
-        """Write the index; the checkpoint is there from then on."""
-        for file in self._files:
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
-        header = BundleHeader(len(self._files), int(self._byteorder == "big"), Version(PRODUCER))
-        with self._prefix.with_name(f"{self._prefix.name}.index").open("xb") as file:
-            table = TableWriter(file.write, self._block_size, self._compress)
+        """Write the index; the checkpoint is there from then on. If the disk does not take it, nothing is."""
+        try:
+            for file in self._files:
+                _close_on_disk(file)
+            header = BundleHeader(len(self._files), int(self._byteorder == "big"), Version(PRODUCER))
+            index = self._create(".index")
+            self._files.append(index)
+            table = TableWriter(index.write, self._block_size, self._compress)
             table.add(b"", encode_header(header))
             for key, entry in sorted(self._entries.items()):
                 table.add(key, encode_entry(entry))
             table.finish()
-            file.flush()
-            os.fsync(file.fileno())
+            _close_on_disk(index)
+        except BaseException:
+            self.abandon()
+            raise
 
     def abandon(self) -> None:
-        """Remove the data files."""
+        """Remove every file that was created."""
         for file in self._files:
-            file.close()
-            Path(file.name).unlink(missing_ok=True)
+            # What could not be written is still in its buffer, and would fail again.
+            with contextlib.suppress(OSError):
+                file.close()
+        for path in self._created:
+            path.unlink(missing_ok=True)
 
     def __enter__(self) -> BundleWriter:
         return self
@@ -106,6 +113,12 @@ class BundleWriter:
             self.finish()
         else:
             self.abandon()
+
+    def _create(self, suffix: str) -> BinaryIO:
+        path = self._prefix.with_name(f"{self._prefix.name}{suffix}")
+        file = path.open("xb")
+        self._created.append(path)
+        return file
 
     def _add(self, key: bytes, entry: BundleEntry) -> None:
         if key in self._entries or not key:
@@ -126,3 +139,9 @@ class BundleWriter:
             raise ValueError(f"{size} bytes for {dtype} {list(shape)}, which has {bytes_of(dtype, shape)}")
         self._offsets[shard] += size
         return BundleEntry(dtype.number, shape, shard, offset, size, mask(crc))
+
+
+def _close_on_disk(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+    file.close()

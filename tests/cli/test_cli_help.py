@@ -26,6 +26,9 @@ Commands:
   inspect  Show what a checkpoint contains
   tf1      Convert a TF1 checkpoint to a Hugging Face folder
   verify   Prove that a folder computes what its checkpoint computes
+  batch    Convert and verify many checkpoints
+  to-tf1   Write Hugging Face folders as a TF1 checkpoint
+  probe    Play ELECTRA's game on real text with converted weights
 
 Options:
   --color [auto|always|never]  [default: auto]
@@ -47,10 +50,15 @@ Examples:
   electra-convert tf1 ckpt/ --export discriminator out/
   electra-convert tf1 ckpt/model.ckpt-1000000 --export both --dry-run out/
   electra-convert tf1 ckpt.zip --num-attention-heads 4 --vocab vocab.txt out/
+  electra-convert tf1 finetuned/ --export task --labels negative,positive out/
 
 What to convert:
-  --export [discriminator|generator|both|available]
+  --export [discriminator|generator|both|available|task|encoder]
                                   Which half  [default: discriminator]
+  --task NAME                     Which task, where there are several
+  --task-kind [classification|regression|tagging]
+                                  Where neither name nor .meta file tells
+  --labels A,B|FILE               Names of a task's labels
   --num-attention-heads N         Where no .meta file tells
   --hidden-act NAME               Activation, where no .meta file tells
   --hparams FILE|JSON             What Google's training was started with
@@ -126,6 +134,7 @@ What to compare:
                                   others run the graph in .meta  [default:
                                   auto]
   --with-transformers             Also load and run OUT with transformers
+  --task NAME                     Which task OUT is, where there are several
   --seed N                        Of the inputs  [default: 0]
   --reader [auto|tensorflow]      Ours, or TensorFlow's  [default: auto]
 
@@ -223,7 +232,7 @@ def test_each_shell_gets_its_completion_script(shell):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("electra-convert ", {"inspect", "tf1", "verify"}),
+        ("electra-convert ", {"inspect", "tf1", "verify", "batch", "to-tf1", "probe"}),
         ("electra-convert tf1 --ex", {"--export"}),
         ("electra-convert tf1 --export d", {"discriminator"}),
     ],

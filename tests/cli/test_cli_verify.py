@@ -206,7 +206,7 @@ class TestWhatIsPassedOn:
         (source, folder), settings = said("out/")
         assert (source.name, folder) == ("model.ckpt-40", "out/")
         del settings["progress"]
-        assert settings == {"reference": "auto", "seed": 0, "with_transformers": False}
+        assert settings == {"reference": "auto", "seed": 0, "with_transformers": False, "task": None}
 
     @pytest.mark.parametrize(
         ("words", "name", "value"),

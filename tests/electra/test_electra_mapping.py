@@ -83,7 +83,7 @@ def test_the_tied_name_is_the_word_embeddings_in_transformers_too() -> None:
     assert tensors[tied] is tensors[TIED[tied]]
 
 
-@pytest.mark.parametrize("operation", list(Operation))
+@pytest.mark.parametrize("operation", [Operation.COPY, Operation.TRANSPOSE])
 def test_an_operation_undoes_itself(operation: Operation) -> None:
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
     done = operation.apply(array)

@@ -412,7 +412,7 @@ def test_a_folder_without_weights_or_config_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("values", "named"),
     [
-        ({"architectures": ["ElectraForTokenClassification"]}, "ElectraForTokenClassification"),
+        ({"architectures": ["ElectraForMultipleChoice"]}, "ElectraForMultipleChoice"),
         ({"model_type": "bert"}, "model_type"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type"),
         ({"is_decoder": True}, "is_decoder"),

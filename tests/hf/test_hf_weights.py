@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from electra_convert.errors import FolderError, OutputError
 from electra_convert.hf import weights as weights_module
 from electra_convert.hf.header import DTYPES, TensorSpec, encode_header, file_order, read_header
-from electra_convert.hf.weights import PIECE, open_weights, read_back, weights_nbytes, write_weights
+from electra_convert.hf.weights import PIECE, open_weights, read_back, synced, weights_nbytes, write_weights
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX only")
 
@@ -266,8 +266,14 @@ class TestFullDisk:
             raise OSError(code, os.strerror(code))
 
         monkeypatch.setattr(os, "fsync", fail)
-        with pytest.raises(OutputError):
-            write_weights(tmp_path / "w", [], lambda tensor: [])
+        write_weights(tmp_path / "w", [], lambda tensor: [])
+        with pytest.raises(OutputError), synced(tmp_path / "w"):
+            pass
+
+    def test_what_goes_wrong_while_the_disk_is_waited_for_is_told_first(self, tmp_path: Path) -> None:
+        write_weights(tmp_path / "w", [], lambda tensor: [])
+        with pytest.raises(KeyError), synced(tmp_path / "w"):
+            raise KeyError
 
     def test_a_file_system_without_reservations_is_written_all_the_same(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -3,52 +3,17 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from dataclasses import replace
-from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import pytest
+from browser import Page, browse
 from verdicts import EVIL, RUN, made_up, real
 
 from electra_convert.report.html import html_document
 from electra_convert.report.plot import plot_series
 from electra_convert.report.verdict import find_series
 from electra_convert.rungs import Check
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-VOID = {"meta", "link", "br", "input"}
-
-
-class Page(HTMLParser):
-    """Elements, their attributes, and text; fails on an element that is not closed."""
-
-    def __init__(self, document):
-        super().__init__()
-        self.opened, self.elements, self.text = [], [], []
-        self.feed(document.decode())
-        self.close()
-        assert self.opened == []
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.opened.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.opened.pop() == tag
-
-    def handle_data(self, data):
-        if not {"style", "script"} & set(self.opened):
-            self.text.append(data)
-
-    @property
-    def words(self):
-        return " ".join(" ".join(self.text).split())
 
 
 @pytest.mark.parametrize("how", ["good", "turned", "heads", "dropped", "infinite"])
@@ -116,27 +81,12 @@ def test_the_plot_is_well_formed_and_draws_a_bar_a_state_and_the_limit():
     assert [width > limit for width in widths] == [not point.passed for point in series.points]
 
 
-# Tells in the page itself what the browser loaded for it.
-WITNESS = b"""<script>addEventListener("load", () => {
-document.body.dataset.loaded = performance.getEntriesByType("resource").map(entry => entry.name).join(" ");
-const box = document.querySelector("input"); box.value = "layer 4, failed"; box.dispatchEvent(new Event("input")); });
-</script></body>"""
-
-
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
     """Return what Chromium makes of the page after "layer 4, failed" was typed into its box, and what it logged."""
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium")
-    folder = tmp_path_factory.mktemp("browser")
-    document = html_document(made_up(range(3, 12)), RUN).replace(b"</body>", WITNESS)
-    (folder / "page.html").write_bytes(document)
-    quiet = "--disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", *quiet.split(), "--enable-logging=stderr", "--dump-dom"]
-    words = [CHROMIUM, *flags, f"--user-data-dir={folder / 'profile'}", (folder / "page.html").as_uri()]
-    done = subprocess.run(words, capture_output=True, encoding="utf-8", timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout, done.stderr
+    script = 'const box = document.querySelector("input"); box.value = "layer 4, failed";'
+    script += 'box.dispatchEvent(new Event("input"));'
+    return browse(html_document(made_up(range(3, 12)), RUN), tmp_path_factory.mktemp("browser"), "", script)
 
 
 def test_a_browser_shows_the_verdict_and_the_plot(shown):

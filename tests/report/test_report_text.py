@@ -9,11 +9,13 @@ import pytest
 
 from electra_convert.conversion import Conversion
 from electra_convert.electra.config import Origin
+from electra_convert.electra.task_kinds import Task
 from electra_convert.examination import CheckpointSummary
 from electra_convert.inspection import HalfView, Inspection, VariableView, VocabularyView
 from electra_convert.notices import note, warning
 from electra_convert.planning import LeftOut
 from electra_convert.report.text import conversion_lines, inspection_lines, size, source_lines, variable_lines
+from electra_convert.tasks import TaskPlan
 from electra_convert.verification import Verification
 from electra_convert.writing import HalfExport
 
@@ -289,3 +291,32 @@ def test_nothing_from_input_reaches_a_terminal_raw():
     ]
     assert all(line.isprintable() for line in lines)
     assert "step unknown" in text_of(lines)
+
+
+def test_a_task_is_told_with_its_kind_its_source_and_its_labels():
+    task = Task("mnli", "classification", Origin("graph", "electra/encoder/strided_slice_1"), 3)
+    labels = ("contradiction", "entailment", "neutral")
+    half = a_half("task", task=TaskPlan(task, labels, Origin("flag", "--labels")))
+    lines = conversion_lines(a_conversion(half))
+    assert "Converted   task mnli: 203 tensors, 13,549,057 parameters, float32" in lines
+    assert "              graph    classification (electra/encoder/strided_slice_1)" in lines
+    assert "              labels   contradiction, entailment, neutral" in lines
+    assert lines[-1].endswith("ElectraForSequenceClassification.from_pretrained('out')")
+
+
+def test_what_a_reader_of_a_regression_must_know_is_told():
+    task = Task("sts", "regression", Origin("shape", "task_specific/sts/dense"), 1)
+    task = TaskPlan(task, ("LABEL_0",), Origin("rule", ""))
+    lines = conversion_lines(a_conversion(a_half("task", task=task)))
+    assert any("score = 5 * output (0 to 5)" in line for line in lines)
+
+
+def test_tasks_are_listed_with_what_can_be_exported():
+    task = HalfView("task", CONFIG, SOURCES, 9, 43, 128_000, True, "", "mnli", "classification", "graph", 3)
+    refused = HalfView("task", {}, {}, 0, 0, 0, False, "the task squad cannot be exported: no class", "squad")
+    encoder = HalfView("encoder", CONFIG, SOURCES, 9, 39, 125_000, True, "")
+    lines = inspection_lines(an_inspection(halves=(task, refused, encoder)))
+    assert any(line.split() == ["encoder", "39", "tensors,", "122.1", "KiB"] for line in lines)
+    assert any(line.endswith("classification (graph), 3 labels, 43 tensors, 125.0 KiB") for line in lines)
+    assert any(line.split() == ["task", "squad", "no", "class"] for line in lines)
+    assert sum("12 layers" in line for line in lines) == 1

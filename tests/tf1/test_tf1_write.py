@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from electra_convert.tf1.checkpoint import open_checkpoint
+from electra_convert.tf1.crc import crc32c
 from electra_convert.tf1.dtypes import DTYPES
+from electra_convert.tf1.files import SourceHandle
 from electra_convert.tf1.messages import WHOLE
+from electra_convert.tf1.table import Table
 from electra_convert.tf1.write import BundleWriter
 
 NAMES = st.text(st.characters(min_codepoint=1, exclude_categories=["Cs"]), min_size=1, max_size=12)
@@ -122,6 +127,54 @@ def test_a_save_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="3996 bytes"), BundleWriter(tmp_path / "x") as bundle:
         bundle.add_chunks("a", DTYPES[1], (1000,), [np.zeros(999, np.float32)])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_disk_that_fills_up_at_the_end_leaves_nothing(
+    nth: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index is written last; half of one would look like a checkpoint."""
+    calls: list[int] = []
+
+    def full(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == nth:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    bundle = BundleWriter(tmp_path / "x")
+    bundle.add("a", np.zeros(1000, np.float32))
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        bundle.finish()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_index_that_is_there_is_not_overwritten_either(tmp_path: Path) -> None:
+    (tmp_path / "x.index").write_bytes(b"mine")
+    with pytest.raises(FileExistsError), BundleWriter(tmp_path / "x") as bundle:
+        bundle.add("a", np.zeros(1))
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"x.index": b"mine"}
+
+
+def test_the_checksum_of_the_bytes_is_given_back(tmp_path: Path) -> None:
+    array = np.arange(1000, dtype=np.float32)
+    with BundleWriter(tmp_path / "x") as bundle:
+        assert bundle.add("a", array) == crc32c(array)
+        assert bundle.add_chunks("b", DTYPES[1], (0,), []) == 0
+
+
+def test_many_variables_make_many_blocks_that_tensorflow_reads(tensorflow, tmp_path: Path) -> None:
+    """Names of 60 bytes and 20,000 entries: an index of several blocks, as no ELECTRA has."""
+    variables = {f"electra/encoder/layer_{i:05d}/attention/output/dense/kernel": np.float32([i]) for i in range(20000)}
+    with BundleWriter(tmp_path / "x") as bundle:
+        for name, array in variables.items():
+            bundle.add(name, array)
+    reader = tensorflow.train.load_checkpoint(str(tmp_path / "x"))
+    assert reader.get_variable_to_shape_map() == {name: [1] for name in variables}
+    for name in list(variables)[::997]:
+        assert equal(reader.get_tensor(name), variables[name])
+    table = Table(SourceHandle(tmp_path / "x.index"))
+    assert len(table.handles) > 2
 
 
 def test_a_file_that_is_there_is_not_overwritten(tmp_path: Path) -> None:

@@ -1,0 +1,56 @@
+"""Whole processes: how long they take, how much processor time, and their peak memory."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+MB = 1e6
+
+# A process inherits the peak of the one it was forked from, so a small one stands between.
+LAUNCHER = """
+import os, sys, time
+start = time.perf_counter()
+pid = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ)
+_, status, usage = os.wait4(pid, 0)
+print(os.waitstatus_to_exitcode(status), time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss,
+      file=sys.stderr)
+"""
+
+
+class Run(NamedTuple):
+    """Seconds, processor seconds, and peak memory in MB."""
+
+    wall: float
+    cpu: float
+    memory: float
+
+
+def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Run:
+    """Run a command that must succeed."""
+    answer = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", LAUNCHER, *command],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=True,
+        env=dict(os.environ if environment is None else environment),
+    )
+    status, wall, cpu, peak = answer.stderr.splitlines()[-1].split()
+    if status != "0":
+        raise SystemExit(f"{' '.join(command)} ended with {status}\n{answer.stderr}")
+    return Run(float(wall), float(cpu), float(peak) * 1024 / MB)
+
+
+def median(runs: Sequence[Run]) -> Run:
+    """Return the median of each column."""
+    return Run(*(statistics.median(column) for column in zip(*runs, strict=True)))
+
+
+def ratio(runs: Sequence[Run], others: Sequence[Run]) -> float:
+    """Return the median of the ratios, round by round, of the seconds of two commands."""
+    return statistics.median(one.wall / other.wall for one, other in zip(runs, others, strict=True))

@@ -1,0 +1,205 @@
+"""How fast a conversion is, against `cp`, TensorFlow's reader and transformers' old conversion; as whole processes.
+
+    python benchmarks/run.py [--sizes small base large] [--slots] [--rounds 7] [--peer ENVIRONMENT] [--json FILE]
+    python benchmarks/run.py --sizes small --rounds 3        # a minute
+    python benchmarks/run.py --growth                        # over model size; writes growth.svg
+
+Makes checkpoints in a temporary folder (`--folder` keeps them there), lets every contender run once in each round, in a
+random order, and prints medians and ratios. Ratios are medians of the ratios of each round, so what else the machine did
+in a round counts for both. Everything stays switched on: checksums of the source, reading back bit for bit, fsync,
+rename. `--peer` names a virtual environment with `peer.txt` in it, which is made where there is none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import compileall
+import importlib.util
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from checkpoints import PREFIX, SIZES, bytes_of, write_checkpoint
+from growth import write_plot
+from processes import MB, Run, median, ratio, run
+
+import electra_convert
+
+HERE = Path(__file__).parent
+OURS = [sys.executable, "-m", "electra_convert"]
+
+FULL, VERIFIED, WEIGHTS = "tf1 --no-verify", "tf1", "tf1 --no-verify --no-tokenizer"
+PEER, TENSORFLOW = "transformers 4.57.6", "TensorFlow's reader"
+CP, CP_SYNC, CP_CHECKPOINT = "cp of the output", "cp + fsync of the output", "cp + fsync of the checkpoint"
+BARE, START, HELP, INSPECT = "bare interpreter", "import numpy, click", "--help", "inspect"
+
+COPY_AND_SYNC = ["sh", "-c", 'mkdir "$2" && cp "$1"/* "$2" && sync "$2"/* "$2"', "cp"]
+
+
+class Bench:
+    """One checkpoint and its contenders."""
+
+    def __init__(self, folder: Path, name: str, slots: bool, peer: Path | None, verified: bool) -> None:
+        self.size, self.slots, self.name = SIZES[name], slots, f"{name}, slots" if slots else name
+        self.checkpoint = folder / self.name.replace(", ", "-").replace(" ", "")
+        if not self.checkpoint.exists():
+            write_checkpoint(self.checkpoint, self.size, slots=slots)
+        self.output, self.target = folder / "output", folder / "target"
+        self._remove(self.output)
+        run([*OURS, "tf1", str(self.checkpoint), str(self.output), "--no-verify", "-q"])
+        self.commands = self._commands(peer, verified)
+        self.runs: dict[str, list[Run]] = {contender: [] for contender in self.commands}
+
+    def _commands(self, peer: Path | None, verified: bool) -> dict[str, list[str]]:
+        source, target, output = str(self.checkpoint), str(self.target), str(self.output)
+        convert = [*OURS, "tf1", source, target, "-q"]
+        commands = {
+            FULL: [*convert, "--no-verify"],
+            WEIGHTS: [*convert, "--no-verify", "--no-tokenizer"],
+            CP: ["cp", "-r", output, target],
+            CP_SYNC: [*COPY_AND_SYNC, output, target],
+            CP_CHECKPOINT: [*COPY_AND_SYNC, source, target],
+            BARE: [sys.executable, "-c", "pass"],
+            START: [sys.executable, "-c", "import numpy, click"],
+            HELP: [*OURS, "--help"],
+            INSPECT: [*OURS, "inspect", source],
+        }
+        if verified:
+            commands[VERIFIED] = [*convert, "--verify"]
+        prefix = str(self.checkpoint / PREFIX)
+        if importlib.util.find_spec("tensorflow"):
+            commands[TENSORFLOW] = [sys.executable, str(HERE / "tensorflow_reader.py"), prefix]
+        if peer:
+            sizes = [str(size) for size in (self.size.hidden, self.size.embedding, self.size.layers)]
+            commands[PEER] = [str(peer / "bin" / "python"), str(HERE / "peer.py"), prefix, target, *sizes]
+        return commands
+
+    def round(self) -> None:
+        """Run every contender once, in a random order."""
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        for contender in random.sample([*self.commands], len(self.commands)):
+            self._remove(self.target)
+            self.runs[contender].append(run(self.commands[contender], environment))
+
+    def figures(self) -> dict[str, Any]:
+        """Return medians and ratios."""
+        medians = {contender: median(runs) for contender, runs in self.runs.items()}
+        bare = medians[BARE].memory
+        against = {other: self._ratio(other, FULL) for other in (PEER, TENSORFLOW, CP_CHECKPOINT) if other in medians}
+        after_start = [
+            one._replace(wall=one.wall - start.wall)
+            for one, start in zip(self.runs[FULL], self.runs[START], strict=True)
+        ]
+        return {
+            "checkpoint": self.name,
+            "checkpoint_bytes": bytes_of(self.checkpoint),
+            "output_bytes": bytes_of(self.output),
+            "rounds": len(self.runs[FULL]),
+            "contenders": {
+                contender: {"seconds": one.wall, "cpu": one.cpu, "memory_above_bare": one.memory - bare}
+                for contender, one in medians.items()
+            },
+            f"times as fast as ({FULL})": against,
+            f"{FULL} after start-up, times {CP_SYNC}": ratio(after_start, self.runs[CP_SYNC]),
+        }
+
+    def _ratio(self, one: str, other: str) -> float:
+        return ratio(self.runs[one], self.runs[other])
+
+    @staticmethod
+    def _remove(folder: Path) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def table(figures: dict[str, Any]) -> str:
+    """Return the figures of one checkpoint as Markdown."""
+    lines = [
+        f"### {figures['checkpoint']}: checkpoint {figures['checkpoint_bytes'] / MB:,.0f} MB, "
+        f"output {figures['output_bytes'] / MB:,.0f} MB, {figures['rounds']} rounds",
+        "",
+        "| contender | seconds | processor seconds | memory above the bare interpreter |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    lines += [
+        f"| {contender} | {one['seconds']:.3f} | {one['cpu']:.3f} | {one['memory_above_bare']:.0f} MB |"
+        for contender, one in figures["contenders"].items()
+    ]
+    for other, times in figures[f"times as fast as ({FULL})"].items():
+        lines.append(f"\n`{FULL}` is {times:.1f} times as fast as {other}.")
+    after = figures[f"{FULL} after start-up, times {CP_SYNC}"]
+    lines.append(f"\nAfter start-up it takes {after:.2f} times as long as {CP_SYNC}.\n")
+    return "\n".join(lines)
+
+
+def require_peer(environment: Path) -> Path:
+    """Make the peer's environment where there is none."""
+    if not (environment / "bin" / "python").exists():
+        subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
+        pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+        subprocess.run([*pip, "-r", str(HERE / "peer.txt")], check=True)
+    return environment
+
+
+def grow(folder: Path, rounds: int) -> list[dict[str, Any]]:
+    """Measure every size, small to ten times large, one after the other, for disks that do not hold them all."""
+    measured = []
+    for name in SIZES:
+        bench = Bench(folder, name, slots=False, peer=None, verified=False)
+        keep = (FULL, CP_SYNC, BARE, START)
+        bench.commands = {contender: bench.commands[contender] for contender in keep}
+        bench.runs = {contender: [] for contender in keep}
+        for _ in range(rounds):
+            bench.round()
+        measured.append(bench.figures())
+        for made in (bench.checkpoint, bench.output, bench.target):
+            shutil.rmtree(made, ignore_errors=True)
+    return measured
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["small", "base", "large"])
+    parser.add_argument("--slots", action="store_true", help="also with Adam's slots")
+    parser.add_argument("--verified", action="store_true", help="also with the proof")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--peer", type=Path, help="virtual environment of transformers' old conversion")
+    parser.add_argument("--folder", type=Path, help="where checkpoints are made, and stay")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--growth", action="store_true", help="time and memory over model size, up to 10 x large")
+    words = parser.parse_args()
+    # As pip leaves an installed package; the first round would measure the compiler else.
+    compileall.compile_dir(Path(electra_convert.__file__).parent, quiet=1)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = words.folder or Path(temporary)
+        results = measure(words, folder) if not words.growth else grow(folder, words.rounds)
+        for result in results if words.growth else ():
+            print(table(result))
+        if words.growth:
+            write_plot(HERE / "growth.svg", results, FULL, CP_SYNC)
+    if words.json:
+        words.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+def measure(words: argparse.Namespace, folder: Path) -> Sequence[dict[str, Any]]:
+    """Measure the sizes that were asked for, and print each when it is done."""
+    peer = require_peer(words.peer) if words.peer else None
+    results = []
+    for name in words.sizes:
+        for slots in (False, True) if words.slots else (False,):
+            bench = Bench(folder, name, slots, peer, words.verified)
+            for _ in range(words.rounds):
+                bench.round()
+            results.append(bench.figures())
+            print(table(results[-1]), flush=True)
+    return results
+
+
+if __name__ == "__main__":
+    main()
