@@ -25,15 +25,15 @@ _HOME = {
     "ItemResult": "batching",
     "Parity": "parity",
     "ParityError": "errors",
-    "Probe": "probing_result",
-    "Restoration": "restoration",
+    "Probe": "probing.result",
+    "Restoration": "restoration.restoring",
     "Variable": "tf1.checkpoint",
     "batch": "batching",
     "convert": "conversion",
     "inspect": "inspection",
     "open_checkpoint": "tf1.checkpoint",
-    "probe": "probing",
-    "restore": "restoration",
+    "probe": "probing.probing",
+    "restore": "restoration.restoring",
     "state_dict": "conversion",
     "verify": "parity",
 }
@@ -50,9 +50,9 @@ if TYPE_CHECKING:
     )
     from electra_convert.inspection import Inspection, inspect
     from electra_convert.parity import Parity, verify
-    from electra_convert.probing import probe
-    from electra_convert.probing_result import Probe
-    from electra_convert.restoration import Restoration, restore
+    from electra_convert.probing.probing import probe
+    from electra_convert.probing.result import Probe
+    from electra_convert.restoration.restoring import Restoration, restore
     from electra_convert.tf1.checkpoint import Checkpoint, Variable, open_checkpoint
 
 __all__ = [

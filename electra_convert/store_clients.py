@@ -6,6 +6,7 @@ fsspec has a client for every kind of store, most of them in packages of their o
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 import threading
@@ -48,15 +49,18 @@ _LIBRARY_ERRORS = (
     ("gcsfs.retry", "HttpError"),
     ("google.auth.exceptions", "GoogleAuthError"),
     ("httpx", "HTTPError"),
+    ("httpx2", "HTTPError"),
 )
+
+# What they log by themselves would stand on the screen beside our own message.
+_LOGGERS = ("fsspec", "gcsfs", "s3fs", "botocore", "aiobotocore", "huggingface_hub", "asyncio")
 
 # HTTP's words for no and for nothing.
 REFUSED, ABSENT = {401, 403}, {404, 410}
 
-
 # To open a client of S3 takes 0.1 s, and a batch asks for thousands. What a client is made from comes from these.
 CLIENTS: dict[tuple[object, ...], AbstractFileSystem] = {}
-_SETTINGS = ("AWS_", "FSSPEC_", "GOOGLE_", "GCSFS_", "HF_", "HTTP", "http", "HOME")
+_SETTINGS = ("AWS_", "FSSPEC_", "GOOGLE_", "GCSFS_", "STORAGE_", "HF_", "HTTP", "http", "HOME")
 
 
 def client_of(address: Address) -> AbstractFileSystem:
@@ -64,6 +68,9 @@ def client_of(address: Address) -> AbstractFileSystem:
     environment = tuple(sorted(pair for pair in os.environ.items() if pair[0].startswith(_SETTINGS)))
     key = (os.getpid(), threading.get_ident(), address.root, "%" in address.url, environment)
     if key not in CLIENTS:
+        for logger in map(logging.getLogger, _LOGGERS):
+            if not logger.handlers:
+                logger.addHandler(logging.NullHandler())
         CLIENTS[key] = _open(address)
     return CLIENTS[key]
 

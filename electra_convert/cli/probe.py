@@ -80,7 +80,7 @@ def command(
     a file, or standard input (-): a share of its tokens is masked, the generator puts tokens of its own in their
     place, and the discriminator points at those that it holds to be replaced.
     """
-    from electra_convert.probing import probe
+    from electra_convert.probing.probing import probe
 
     if text == STANDARD_INPUT and file is None:
         text, file = None, STANDARD_INPUT

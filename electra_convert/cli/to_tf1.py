@@ -58,7 +58,7 @@ def command(
     """
     if no_tokenizer and settings["vocab"] is not None:
         raise UsageError("--no-tokenizer and --vocab contradict each other")
-    from electra_convert.restoration import restore
+    from electra_convert.restoration.restoring import restore
 
     with console.progress(quiet=quiet) as progress:
         restoration = restore(folders, out, tokenizer=not no_tokenizer, progress=progress, **settings)

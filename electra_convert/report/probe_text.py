@@ -16,12 +16,12 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from electra_convert.probing_result import ENOUGH_FOR_YES
+from electra_convert.probing.result import ENOUGH_FOR_YES
 from electra_convert.report.lines import count, safe, wrapped
 
 if TYPE_CHECKING:
-    from electra_convert.probing_figures import Share
-    from electra_convert.probing_result import Finding, PlayedWindow, Probe, Setting, Token
+    from electra_convert.probing.figures import Share
+    from electra_convert.probing.result import Finding, PlayedWindow, Probe, Setting, Token
 
 Level = Literal["calm", "odd", "suspect"]
 """What colour repeats: a probability below the share of masked tokens, above it, or above one half."""

@@ -15,7 +15,7 @@ from electra_convert.report.lines import block, columns, count, safe, sections, 
 from electra_convert.report.text import size
 
 if TYPE_CHECKING:
-    from electra_convert.restoration import Restoration
+    from electra_convert.restoration.restoring import Restoration
 
 
 def restoration_lines(restoration: Restoration) -> list[str]:

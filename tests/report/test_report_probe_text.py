@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from electra_convert.probing_figures import Auc, Share
-from electra_convert.probing_result import Guess, Guessing, PlayedWindow, Probe, ProbedText, Setting, Token
+from electra_convert.probing.figures import Auc, Share
+from electra_convert.probing.result import Guess, Guessing, PlayedWindow, Probe, ProbedText, Setting, Token
 from electra_convert.report.probe_text import display_width, probe_lines
 
 EVIL = "\x1b[31m\u202e\x00\n"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from electra_convert.probing_game import best_ids, count_draws, draw_places, log_softmax, put_in, sample
+from electra_convert.probing.game import best_ids, count_draws, draw_places, log_softmax, put_in, sample
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from electra_convert.restoration_stream import first_difference
+from electra_convert.restoration.stream import first_difference
 
 NAN = np.float32([np.nan])
 

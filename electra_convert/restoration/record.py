@@ -12,7 +12,7 @@ from electra_convert import __version__
 from electra_convert.hf.folder import CONFIG, FileSum, file_sum
 from electra_convert.notices import Notice
 from electra_convert.record import TOOL
-from electra_convert.restoration_plan import PlannedHalf, RestorationPlan
+from electra_convert.restoration.plan import PlannedHalf, RestorationPlan
 
 SCHEMA = "electra-convert/restoration/1"
 RECORD = "restoration.json"

@@ -20,16 +20,16 @@ from electra_convert.hf.folder import VOCABULARY, folder_sums
 from electra_convert.notices import Notice, Noticed
 from electra_convert.options import StrPath
 from electra_convert.progress import Progress, no_progress
-from electra_convert.restoration_plan import (
+from electra_convert.restoration.plan import (
     GeneratorScope,
     PlannedHalf,
     RestorationOptions,
     RestorationPlan,
     plan_restoration,
 )
-from electra_convert.restoration_record import RECORD, restoration_document
-from electra_convert.restoration_sources import opened_halves
-from electra_convert.restoration_writing import FINETUNING, HPARAMS, STATE, CheckpointWriter
+from electra_convert.restoration.record import RECORD, restoration_document
+from electra_convert.restoration.sources import opened_halves
+from electra_convert.restoration.writing import FINETUNING, HPARAMS, STATE, CheckpointWriter
 
 # The index, `checkpoint`, hparams and record.
 OTHER_FILES = 1 << 20

@@ -5,10 +5,10 @@
 A forward pass proves that two networks are the same; this shows that a network is a trained one. Random weights cannot
 tell replaced tokens from original ones: their AUC is 0.5, whatever the text.
 
-    probing_halves      folders to networks         probing_game      places and samples
-    probing_vocabulary  the tokenizer               probing_rounds    the networks play
-    probing_text        text to windows             probing_figures   AUC and shares; probing_google: Google's figures
-    probing_settings    how it is played            probing_result    what came of it
+    halves      folders to networks         game      places and samples
+    vocabulary  the tokenizer               rounds    the networks play
+    text        text to windows             figures   AUC and shares; google: Google's figures
+    settings    how it is played            result    what came of it
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from electra_convert.errors import InputError, UsageError
 from electra_convert.notices import Notice, note, warning
 from electra_convert.options import StrPath
-from electra_convert.probing_text import (
+from electra_convert.probing.text import (
     ByteLines,
     Text,
     Window,
@@ -38,10 +38,10 @@ from electra_convert.probing_text import (
 from electra_convert.progress import Progress, no_progress
 
 if TYPE_CHECKING:
-    from electra_convert.probing_figures import Auc
-    from electra_convert.probing_halves import Players
-    from electra_convert.probing_result import Guessing, Probe, ProbedText, Setting, Token
-    from electra_convert.probing_rounds import Move, Played, Rules
+    from electra_convert.probing.figures import Auc
+    from electra_convert.probing.halves import Players
+    from electra_convert.probing.result import Guessing, Probe, ProbedText, Setting, Token
+    from electra_convert.probing.rounds import Move, Played, Rules
 
 # Tokens that are read unless told otherwise: with 1,500 masked, the AUC is known to 0.02, in seconds.
 MAX_TOKENS = 10_000
@@ -104,9 +104,9 @@ def probe(
     _check(text, file, mask, temperature, top, rounds, max_tokens)
     import numpy as np
 
-    from electra_convert.probing_halves import load_players
-    from electra_convert.probing_rounds import Rules, play
-    from electra_convert.probing_settings import choose_rounds, settle
+    from electra_convert.probing.halves import load_players
+    from electra_convert.probing.rounds import Rules, play
+    from electra_convert.probing.settings import choose_rounds, settle
 
     players = load_players(discriminator, generator)
     if temperature is not None and players.generator is None:
@@ -185,9 +185,9 @@ def _tell(
     played: Sequence[Played],
 ) -> Probe:
     """Return the outcome of rounds that were played."""
-    from electra_convert.probing_figures import measure_share
-    from electra_convert.probing_google import google_figures
-    from electra_convert.probing_result import PlayedWindow, Probe, ProbedText
+    from electra_convert.probing.figures import measure_share
+    from electra_convert.probing.google import google_figures
+    from electra_convert.probing.result import PlayedWindow, Probe, ProbedText
 
     unknown = sum(piece.id == players.pieces.special["[UNK]"] for line in read.lines for piece in line)
     text = ProbedText(shown, read.pieces, unknown, len(windows), read.ended_at)
@@ -216,7 +216,7 @@ def _tell(
 
 
 def _tokens(window: Window, played: Played, players: Players) -> tuple[Token, ...]:
-    from electra_convert.probing_result import Guess, Token
+    from electra_convert.probing.result import Guess, Token
 
     name = players.pieces.name
     moves = {move.drawn.place: move for move in played.moves}
@@ -243,7 +243,7 @@ def _cluster(windows: Sequence[Window], window: int, place: int) -> int:
 
 def _detect(windows: Sequence[Window], played: Sequence[Played]) -> Auc:
     """Measure how replaced tokens of the text rank among its original ones; [CLS] and [SEP] are no text."""
-    from electra_convert.probing_figures import measure_auc
+    from electra_convert.probing.figures import measure_auc
 
     tokens = [
         (window.logits[place], replaced[place], _cluster(windows, window.window, place))
@@ -256,8 +256,8 @@ def _detect(windows: Sequence[Window], played: Sequence[Played]) -> Auc:
 
 
 def _guess(moves: Sequence[tuple[int, int, Move]], players: Players) -> Guessing:
-    from electra_convert.probing_figures import measure_share
-    from electra_convert.probing_result import Guessing
+    from electra_convert.probing.figures import measure_share
+    from electra_convert.probing.result import Guessing
 
     commonest, times = Counter(original for _, original, _ in moves).most_common(1)[0]
     right = [original == move.guesses[0][0] for _, original, move in moves]

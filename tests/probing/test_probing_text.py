@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from probes import heldout, trained
 
 from electra_convert.errors import InputError
-from electra_convert.probing_text import LONGEST_LINE, Piece, pack, pack_as_google, read_lines, split_line, split_text
-from electra_convert.probing_vocabulary import load_pieces
+from electra_convert.probing.text import LONGEST_LINE, Piece, pack, pack_as_google, read_lines, split_line, split_text
+from electra_convert.probing.vocabulary import load_pieces
 
 
 @pytest.fixture(scope="module")

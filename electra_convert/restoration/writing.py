@@ -17,8 +17,8 @@ from electra_convert.errors import CheckpointError, LayoutError, OutputError
 from electra_convert.hf.files import json_text, write_file
 from electra_convert.hf.folder import VOCABULARY
 from electra_convert.progress import Meter, Progress
-from electra_convert.restoration_plan import GOOGLE_DTYPE, PlannedHalf, RestorationPlan
-from electra_convert.restoration_stream import BLOCK, VariableStream, first_difference
+from electra_convert.restoration.plan import GOOGLE_DTYPE, PlannedHalf, RestorationPlan
+from electra_convert.restoration.stream import BLOCK, VariableStream, first_difference
 from electra_convert.streaming import TensorStream, numpy_dtype
 from electra_convert.tf1.checkpoint import Checkpoint, open_checkpoint
 from electra_convert.tf1.dtypes import dtype_of

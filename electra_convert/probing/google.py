@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from electra_convert.probing_figures import measure_auc
+from electra_convert.probing.figures import measure_auc
 
 if TYPE_CHECKING:
-    from electra_convert.probing_rounds import Played
+    from electra_convert.probing.rounds import Played
 
 
 def google_figures(played: Sequence[Played], length: int) -> dict[str, float | None]:

@@ -8,9 +8,9 @@ import torch
 from probes import heldout, trained
 
 from electra_convert.electra.model import from_folder
-from electra_convert.probing_halves import load_players
-from electra_convert.probing_rounds import BATCH_TOKENS, Rules, play
-from electra_convert.probing_text import pack, read_lines, split_text
+from electra_convert.probing.halves import load_players
+from electra_convert.probing.rounds import BATCH_TOKENS, Rules, play
+from electra_convert.probing.text import pack, read_lines, split_text
 from electra_convert.progress import no_progress
 
 RULES = Rules(mask=0.25, temperature=1.5, length=64, top=3, seed=0, rounds=2, as_google=False)

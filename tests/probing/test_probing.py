@@ -23,7 +23,7 @@ from electra_convert.errors import (
     ValueRefused,
     VocabularyError,
 )
-from electra_convert.probing_result import ENOUGH_FOR_NO, ENOUGH_FOR_YES
+from electra_convert.probing.result import ENOUGH_FOR_NO, ENOUGH_FOR_YES
 
 WHOLE = 10**6
 ROUNDS = 3

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from restored import edit_tensors, made_up, network
 
-from electra_convert import open_checkpoint, restoration_writing, restore
+from electra_convert import open_checkpoint, restore
 from electra_convert.atomic import _FULL
 from electra_convert.errors import (
     ChecksumError,
@@ -22,8 +22,9 @@ from electra_convert.errors import (
     UsageError,
     ValueRefused,
 )
-from electra_convert.restoration_stream import VariableStream
-from electra_convert.restoration_writing import CheckpointWriter
+from electra_convert.restoration import writing as restoration_writing
+from electra_convert.restoration.stream import VariableStream
+from electra_convert.restoration.writing import CheckpointWriter
 
 
 def test_what_is_not_finite_is_refused_or_counted(tmp_path: Path) -> None:

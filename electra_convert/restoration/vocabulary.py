@@ -19,7 +19,7 @@ from electra_convert.hf.files import read_json
 from electra_convert.hf.folder import TOKENIZER, TOKENIZER_CONFIG, VOCABULARY
 from electra_convert.hf.vocabulary import MOST_ENTRIES, Vocabulary, check_rows, parse_vocabulary, read_vocabulary
 from electra_convert.notices import Notice, note, warning
-from electra_convert.restoration_sources import StoredHalf
+from electra_convert.restoration.sources import StoredHalf
 
 # Of tokenizers that split text as BERT's does; any other name is a tokenizer with steps of its own.
 CLASSES = {f"{name}Tokenizer{kind}" for name in ("Electra", "Bert") for kind in ("", "Fast")} | {

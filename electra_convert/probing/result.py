@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from electra_convert.notices import Notice, Noticed
-from electra_convert.probing_figures import Auc, Share
+from electra_convert.probing.figures import Auc, Share
 
 # AUC of 16 networks with random weights, 13,600 tokens each: 0.47 to 0.52, which is further from 0.5 than chance alone,
 # since a network may dislike a common token for no reason. What is called trained lies beyond, with its interval.

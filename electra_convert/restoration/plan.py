@@ -31,10 +31,10 @@ from electra_convert.electra.setups import ELECTRA, SETUPS
 from electra_convert.errors import LayoutError, MappingError, UsageError
 from electra_convert.notices import Notice, note, warning
 from electra_convert.options import EXPORT_DTYPES, StrPath
-from electra_convert.restoration_sources import StoredHalf
-from electra_convert.restoration_step import find_step
-from electra_convert.restoration_stream import VariableStream, first_difference
-from electra_convert.restoration_vocabulary import RestoredVocabulary, find_vocabulary
+from electra_convert.restoration.sources import StoredHalf
+from electra_convert.restoration.step import find_step
+from electra_convert.restoration.stream import VariableStream, first_difference
+from electra_convert.restoration.vocabulary import RestoredVocabulary, find_vocabulary
 from electra_convert.streaming import numpy_dtype
 from electra_convert.wording import some
 

@@ -18,7 +18,7 @@ from electra_convert.notices import Notice, warning
 from electra_convert.streaming import STRIP, numpy_dtype
 
 if TYPE_CHECKING:
-    from electra_convert.restoration_sources import StoredHalf
+    from electra_convert.restoration.sources import StoredHalf
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 
 from electra_convert.errors import SettingError
-from electra_convert.probing_game import count_draws
-from electra_convert.probing_halves import Players
-from electra_convert.probing_result import Setting
-from electra_convert.probing_text import Window
+from electra_convert.probing.game import count_draws
+from electra_convert.probing.halves import Players
+from electra_convert.probing.result import Setting
+from electra_convert.probing.text import Window
 
 # Google's defaults (`configure_pretraining.py`).
 MASK, TEMPERATURE = 0.15, 1.0

@@ -19,7 +19,7 @@ from electra_convert.hf.files import read_json
 from electra_convert.hf.folder import CONFIG, RECORD
 from electra_convert.notices import Notice
 from electra_convert.options import StrPath
-from electra_convert.probing_vocabulary import WordPieces, load_pieces, require_same
+from electra_convert.probing.vocabulary import WordPieces, load_pieces, require_same
 from electra_convert.recognition import find_halves
 from electra_convert.record import SCHEMA
 

@@ -9,7 +9,7 @@ from electra_convert.hf.files import read_json
 from electra_convert.hf.folder import RECORD, file_sum
 from electra_convert.notices import Notice, note, warning
 from electra_convert.record import SCHEMA
-from electra_convert.restoration_sources import StoredHalf
+from electra_convert.restoration.sources import StoredHalf
 
 
 def find_step(halves: Sequence[StoredHalf], given: int | None) -> tuple[int, str, list[Notice]]:

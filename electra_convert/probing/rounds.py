@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 
 from electra_convert.errors import ValueRefused
-from electra_convert.probing_game import Drawn, best_ids, count_draws, draw_places, log_softmax, put_in, sample
-from electra_convert.probing_text import Window
+from electra_convert.probing.game import Drawn, best_ids, count_draws, draw_places, log_softmax, put_in, sample
+from electra_convert.probing.text import Window
 from electra_convert.progress import PROBING, Progress
 
 if TYPE_CHECKING:
-    from electra_convert.probing_halves import Half, Players
+    from electra_convert.probing.halves import Half, Players
 
 # Tokens that a network sees at once: 1024 × 30,522 logits are 125 MB, twice that for a softmax.
 BATCH_TOKENS = 1024

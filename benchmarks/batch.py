@@ -1,0 +1,158 @@
+"""Throughput, resuming and evenness of `electra-convert batch`, as whole processes.
+
+    python benchmarks/batch.py throughput [--size tiny|small] [--count 40] [--runs 3]
+    python benchmarks/batch.py again [--zoo FOLDER]
+    python benchmarks/batch.py thousand [--count 1000] [--no-verify]
+
+`throughput`: seconds of two jobs against one on so many checkpoints, runs interleaved, every proof made; and the part
+of them that is not the start of a process (importing torch costs as much as several tiny checkpoints). `again`: a zoo
+of good and bad checkpoints twice. `thousand`: many checkpoints, for each hundred the seconds an item, the largest
+memory of a worker and that of the batch; then all again. Checkpoints are hard links to one, where the system has them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+MB = 1e6
+
+# Runs a batch and prints a line of JSON for each result.
+PROGRAM = """
+import json, sys, time
+started = time.perf_counter()
+from electra_convert.batching import batch
+from electra_convert.working import memory_used
+for result in batch(sys.argv[1], sys.argv[2], **json.loads(sys.argv[3])):
+    line = {"at": time.perf_counter() - started, "status": result.status, "seconds": result.seconds}
+    print(json.dumps({**line, "worker": result.peak_memory, "batch": memory_used("now")}), flush=True)
+"""
+
+
+def run(zoo: Path, out: Path, **settings: Any) -> tuple[float, list[dict[str, Any]]]:
+    """Return the seconds of a whole process, and a line for each result."""
+    started = time.perf_counter()
+    words = [sys.executable, "-c", PROGRAM, str(zoo), str(out), json.dumps(settings)]
+    done = subprocess.run(words, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, check=True)
+    return time.perf_counter() - started, [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def write_zoo(folder: Path, model: Path, count: int) -> Path:
+    """Write so many checkpoints, all like the one in the folder `model`."""
+    for number in range(count):
+        place = folder / f"model{number:04}"
+        shutil.copytree(model, place, copy_function=_link)
+    return folder
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def write_model(folder: Path, size: str) -> Path:
+    """Write a checkpoint as Google publishes them, without optimizer; `tiny` is one of the fixtures."""
+    folder.mkdir()
+    if size == "tiny":
+        for file in (ROOT / "fixtures/google/tied_generator").iterdir():
+            if file.name == "vocab.txt" or ".ckpt-" in file.name:
+                shutil.copyfile(file, folder / file.name)
+        return folder
+    import numpy as np
+    from convert import SIZES, config_of
+
+    from electra_convert.electra.mapping import Scopes, plan
+    from electra_convert.tf1.write import BundleWriter
+
+    hidden, embedding, layers, generator = SIZES[size]
+    moves = [
+        *plan("discriminator", Scopes("electra", "electra"), config_of(hidden, embedding, layers)),
+        *plan("generator", Scopes("electra", "generator"), config_of(generator, embedding, layers)),
+    ]
+    shapes = {move.variable: move.variable_shape for move in moves}
+    random = np.random.default_rng(0)
+    with BundleWriter(folder / "model.ckpt-1000") as bundle:
+        for name in sorted(shapes):
+            bundle.add(name, 0.02 * random.standard_normal(shapes[name], np.float32))
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"piece{n}" for n in range(30517))]
+    (folder / "vocab.txt").write_text("\n".join(pieces) + "\n")
+    return folder
+
+
+def throughput(base: Path, size: str, count: int, runs: int) -> None:
+    zoo = write_zoo(base / "zoo", write_model(base / "model", size), count)
+    walls: dict[int, list[float]] = {1: [], 2: []}
+    steady: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(runs):
+        for jobs in (1, 2):
+            wall, lines = run(zoo, base / "out", jobs=jobs)
+            assert [line["status"] for line in lines] == ["converted"] * count, lines
+            walls[jobs].append(wall)
+            # From the first result of every worker on: by then each has imported what it needs.
+            steady[jobs].append((lines[-1]["at"] - lines[jobs - 1]["at"]) / (count - jobs))
+            shutil.rmtree(base / "out")
+            print(f"  {jobs} jobs {wall:7.1f} s, {steady[jobs][-1]:.3f} s an item once started", file=sys.stderr)
+    for told, found in (("whole processes", walls), ("once started", steady)):
+        ratios = [one / two for one, two in zip(found[1], found[2], strict=True)]
+        one, two, ratio = (statistics.median(values) for values in (found[1], found[2], ratios))
+        print(f"{count} x {size}, {told:16} 1 job {one:8.3f} s   2 jobs {two:8.3f} s   ratio {ratio:.2f}")
+
+
+def again(base: Path, zoo: Path) -> None:
+    for told in ("first run", "second run", "third run"):
+        started = time.perf_counter()
+        words = [sys.executable, "-m", "electra_convert", "batch", str(zoo), str(base / "out"), "--json", "-q"]
+        done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        wall = time.perf_counter() - started
+        counts = Counter(result["status"] for result in json.loads(done.stdout)["items"])
+        print(f"{told:10} {wall:6.2f} s   exit code {done.returncode}   {dict(counts)}")
+
+
+def thousand(base: Path, count: int, verify: bool | None) -> None:
+    zoo = write_zoo(base / "zoo", write_model(base / "model", "tiny"), count)
+    for told in ("converted", "up to date"):
+        wall, lines = run(zoo, base / "out", jobs=2, verify=verify)
+        assert {line["status"] for line in lines} == {told}
+        print(f"{told}: {count} in {wall:.1f} s")
+        before = 0.0
+        for start in range(0, count, count // 10):
+            part = lines[start : start + count // 10]
+            each = (part[-1]["at"] - before) / len(part)
+            before = part[-1]["at"]
+            worker, own = max(line["worker"] or 0 for line in part) / MB, part[-1]["batch"] / MB
+            print(f"  {start + len(part):5}  {each:.4f} s an item   workers {worker:6.1f} MB   batch {own:5.1f} MB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["throughput", "again", "thousand"])
+    parser.add_argument("--size", choices=["tiny", "small", "base"], default="small")
+    parser.add_argument("--count", type=int)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--zoo", type=Path, default=ROOT / "fixtures")
+    parser.add_argument("--no-verify", action="store_true")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        if arguments.what == "throughput":
+            throughput(Path(temporary), arguments.size, arguments.count or 40, arguments.runs)
+        elif arguments.what == "again":
+            again(Path(temporary), arguments.zoo.resolve())
+        else:
+            thousand(Path(temporary), arguments.count or 1000, False if arguments.no_verify else None)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""ELECTRA's own game on real text, with the converted models."""

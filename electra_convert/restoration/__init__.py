@@ -1,0 +1,1 @@
+"""A Hugging Face folder becomes a TensorFlow 1 checkpoint again."""
