@@ -1,6 +1,6 @@
 """Where the test material is: `fixtures/` first, then a folder `shared/` beside the checkout, else the test is skipped.
 
-A graph kept as `.meta.xz`, or a checkpoint kept as `published.zip`, is unpacked into a temporary copy of its folder.
+A file kept as `.xz`, or a checkpoint kept as `published.zip`, is unpacked into a temporary copy of its folder.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def material(kind: str, name: str) -> Path:
     for root in (FIXTURES, SHARED):
         found = root / kind / name
         if found.exists():
-            return _with_graphs(found) if found.is_dir() else found
+            return _unpacked(found) if found.is_dir() else found
         packed = found.with_name(found.name + ".xz")
         if packed.exists():
             target = Path(_UNPACKED.name) / kind / name
@@ -39,9 +39,9 @@ def material(kind: str, name: str) -> Path:
     pytest.skip(f"{kind}/{name} is not in fixtures/, and shared/ is not beside the checkout")
 
 
-def _with_graphs(folder: Path) -> Path:
-    """Return the folder, or a copy with its graphs unpacked and the checkpoint that it keeps as an archive only."""
-    packed = sorted(folder.glob("*.meta.xz"))
+def _unpacked(folder: Path) -> Path:
+    """Return the folder, or a copy with its files unpacked and the checkpoint that it keeps as an archive only."""
+    packed = sorted(folder.glob("*.xz"))
     archive = folder / "published.zip"
     only_archive = archive.exists() and not list(folder.glob("*.index"))
     if not packed and not only_archive:
