@@ -16,7 +16,7 @@ from electra_convert.errors import AccessError, EnvironmentFailure, MissingExtra
 from electra_convert.remote import Address, redact
 
 if TYPE_CHECKING:
-    from fsspec import AbstractFileSystem  # type: ignore[import-untyped]
+    from fsspec import AbstractFileSystem
 
 # Seconds without an answer, and without a byte.
 CONNECT, SILENCE = 10, 30

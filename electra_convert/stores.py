@@ -184,7 +184,7 @@ def _to_the_end(transfer: Callable[[Any], bool], advance: Callable[[int], None])
 
     `advance` is called in the caller's own thread.
     """
-    from fsspec import Callback  # type: ignore[import-untyped]
+    from fsspec import Callback
 
     stop = threading.Event()
     moved: list[int] = []

@@ -43,7 +43,8 @@ def output_of(command: str) -> str:
 def comparable(text: str) -> str:
     """Leave out figures whose last digits depend on the machine: times, and differences of float arithmetic."""
     text = re.sub(r"\b\d+(\.\d+)?e-\d\d\b", "1e-XX", text)
-    return re.sub(r"\b\d+(\.\d+)? s\b", "N s", text)
+    # Columns of a table are as wide as what stands in them.
+    return re.sub(r" +", " ", re.sub(r"\b\d+(\.\d+)? s\b", "N s", text))
 
 
 def name_table() -> str:
