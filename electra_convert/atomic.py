@@ -297,7 +297,17 @@ def _is_alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    return not _has_ended(pid)
+
+
+def _has_ended(pid: int) -> bool:
+    """Return whether a process is only there until somebody asks how it ended: in many containers nobody ever does."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # After the name, which is in parentheses and may hold any character.
+            return file.read().rpartition(b")")[2].split()[0] in {b"Z", b"X"}
+    except OSError:
+        return False
 
 
 def _sync_tree(folder: Path) -> None:

@@ -368,6 +368,17 @@ class TestLeftovers:
         publish(tmp_path / "out")
         assert not left.exists()
 
+    def test_a_process_that_nobody_asked_how_it_ended_is_dead(self, tmp_path: Path) -> None:
+        """It still has its number; in a container whose first process is no init, for ever."""
+        if not os.path.exists("/proc/self/stat"):
+            pytest.skip("nobody tells such a process from one that runs")
+        process = subprocess.Popen([sys.executable, "-c", ""])
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        left = self.leave(tmp_path, process.pid)
+        publish(tmp_path / "out")
+        process.wait()
+        assert not left.exists()
+
     def test_nothing_else_is_removed(self, tmp_path: Path) -> None:
         dead = a_dead_process()
         kept = [
