@@ -19,7 +19,6 @@ import ctypes
 import errno
 import os
 import re
-import secrets
 import shutil
 import stat
 import sys
@@ -227,7 +226,7 @@ def _owner() -> str:
 
 def _staging_name(target: Path) -> Path:
     while True:
-        staging = target.with_name(f".{target.name}.tmp-{_owner()}{secrets.token_hex(4)}")
+        staging = target.with_name(f".{target.name}.tmp-{_owner()}{os.urandom(4).hex()}")
         if not os.path.lexists(staging):
             return staging
 

@@ -19,11 +19,10 @@ from electra_convert.notices import Notice, Noticed
 from electra_convert.opening import opened
 from electra_convert.options import Export, Options, Reader, StrPath
 from electra_convert.parity import require_torch
-from electra_convert.placing import below, check_place, placed
+from electra_convert.placing import below, check_place, options_at_hand, placed
 from electra_convert.planning import ConversionPlan, HalfPlan, LeftOut, plan_conversion, setup_told
 from electra_convert.progress import Progress, no_progress
 from electra_convert.remote import is_remote, shown_path, without_file_scheme
-from electra_convert.staging import fetched_options
 from electra_convert.streaming import TensorStream
 from electra_convert.wording import some
 from electra_convert.writing import HalfExport, needed_bytes, planned_half, write_half
@@ -159,7 +158,7 @@ def convert(
         # Before anything is fetched.
         check_place(out, [checkpoint], overwrite=overwrite)
     with (
-        fetched_options(options) as options,
+        options_at_hand(options) as options,
         opened(checkpoint, reader, data="optional", progress=progress) as source,
     ):
         typed = checkpoint if isinstance(checkpoint, (str, os.PathLike)) else source.shown
@@ -202,7 +201,7 @@ def state_dict(
     if export not in ONE_FOLDER:
         raise UsageError("state_dict gives one half", found=str(export), expected=" or ".join(ONE_FOLDER))
     options = Options(export=export, dtype=dtype, **{"tokenizer": False, **settings})
-    with fetched_options(options) as options, opened(checkpoint, options.reader) as source:
+    with options_at_hand(options) as options, opened(checkpoint, options.reader) as source:
         (half,) = plan_conversion(source, options).halves
         stream = TensorStream(source, half.moves, half.dtype, options.allow_nonfinite)
         return {

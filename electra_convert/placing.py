@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from electra_convert.atomic import check_target, refuse_overlap, staged_folder
-from electra_convert.options import StrPath
+from electra_convert.options import Options, StrPath
 from electra_convert.progress import Progress, no_progress
 from electra_convert.remote import is_remote, without_file_scheme
+
+# The options that name a file.
+FILES = ("hparams", "config", "vocab", "labels")
 
 
 def check_place(out: StrPath, sources: Sequence[StrPath], *, overwrite: bool) -> None:
@@ -70,6 +75,20 @@ def at_hand(folder: StrPath, progress: Progress = no_progress) -> Iterator[Path]
 
     with fetched_folder(place, progress=progress) as fetched:
         yield fetched
+
+
+@contextmanager
+def options_at_hand(options: Options) -> Iterator[Options]:
+    """Give the options with every file that a URL names fetched, while the block runs. Raises InputError."""
+    urls = {name: value for name in FILES if is_remote(value := getattr(options, name))}
+    if not urls:
+        yield options
+        return
+    from electra_convert.staging import fetched_file
+
+    with ExitStack() as stack:
+        local: dict[str, Any] = {name: stack.enter_context(fetched_file(url)) for name, url in urls.items()}
+        yield replace(options, **local)
 
 
 def below(out: StrPath, name: str) -> str:

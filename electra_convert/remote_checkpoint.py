@@ -29,7 +29,7 @@ from electra_convert.remote import Address, parse_url
 from electra_convert.staging import Stage, root_of, temporary_folder
 from electra_convert.stores import Entry, Store, nothing_at
 from electra_convert.tf1 import state
-from electra_convert.tf1.archives import find_kind, has_archive_name
+from electra_convert.tf1.archive_kinds import find_kind, has_archive_name
 from electra_convert.tf1.files import SourceHandle
 from electra_convert.tf1.index import Index, read_index
 from electra_convert.tf1.prefixes import INDEX, META, find_named, find_prefixes, split_shard, without_suffix

@@ -13,7 +13,7 @@ from electra_convert.notices import Notice, note
 from electra_convert.output_names import Parts
 from electra_convert.remote import Address, is_remote, parse_url, walk
 from electra_convert.tf1 import state
-from electra_convert.tf1.archives import has_archive_name
+from electra_convert.tf1.archive_kinds import has_archive_name
 from electra_convert.tf1.prefixes import find_named, find_prefixes, is_unfinished_folder, without_suffix
 from electra_convert.walking import SHOWN, Found, newest_of_each_run
 from electra_convert.wording import some

@@ -16,7 +16,7 @@ from pathlib import Path
 from electra_convert.output_names import Parts
 from electra_convert.remote import is_remote, parse_url
 from electra_convert.tf1 import state
-from electra_convert.tf1.archives import archive_stem
+from electra_convert.tf1.archive_kinds import archive_stem
 from electra_convert.tf1.prefixes import split_shard, without_suffix
 
 

@@ -16,18 +16,13 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from electra_convert.errors import CheckpointError, ElectraConvertError, EnvironmentFailure, FolderError, InputError
 from electra_convert.hf.files import LARGEST
 from electra_convert.holding import at_the_end
-from electra_convert.options import Options
 from electra_convert.progress import Meter, Progress, no_progress
-from electra_convert.remote import Address, is_remote, parse_url
+from electra_convert.remote import Address, parse_url
 from electra_convert.stores import Entry, Store
-
-# The options that name a file.
-FILES = ("hparams", "config", "vocab", "labels")
 
 HALVES = ("discriminator", "generator")
 
@@ -52,17 +47,11 @@ def fetched_folder(url: str, *, progress: Progress = no_progress) -> Iterator[Pa
 
 
 @contextlib.contextmanager
-def fetched_options(options: Options) -> Iterator[Options]:
-    """Give the options with every file that a URL names fetched, while the block runs. Raises InputError."""
-    with contextlib.ExitStack() as stack:
-        local: dict[str, Any] = {}
-        for name in FILES:
-            value = getattr(options, name)
-            if is_remote(value):
-                address = parse_url(value)
-                folder = stack.enter_context(temporary_folder(address))
-                local[name] = _bring_small(Stage(Store(address), folder, no_progress), address)
-        yield replace(options, **local) if local else options
+def fetched_file(url: str) -> Iterator[Path]:
+    """Give the small file at a URL on the local disk while the block runs. Raises InputError."""
+    address = parse_url(url)
+    with temporary_folder(address) as folder:
+        yield _bring_small(Stage(Store(address), folder, no_progress), address)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,6 @@ from math import prod
 from typing import TYPE_CHECKING
 
 import google_crc32c
-import ml_dtypes
 import numpy as np
 
 from electra_convert.electra.mapping import Move, Operation
@@ -139,7 +138,7 @@ class TensorStream:
         # Counting reads the whole variable, so damage shows as a wrong checksum before its values are judged.
         count = sum(int((~np.isfinite(self._rounded(piece))).sum()) for piece in self._checkpoint.chunks(name))
         variable = self._checkpoint.variables[name]
-        largest = f"at most {float(ml_dtypes.finfo(self._dtype).max)}"
+        largest = f"at most {largest_value(self._dtype)}"
         return ValueRefused(
             f"a value is too large for {self._dtype.name}" if too_large else "a weight is not finite",
             variable=str(variable),
@@ -152,9 +151,21 @@ class TensorStream:
         )
 
 
+def largest_value(dtype: np.dtype) -> float:
+    """Return the largest finite number of a float type."""
+    from ml_dtypes import finfo
+
+    return float(finfo(dtype).max)
+
+
 def numpy_dtype(name: str) -> np.dtype:
     """Return NumPy's type for a name; bfloat16 is ml_dtypes'."""
-    return np.dtype(ml_dtypes.bfloat16) if name == "bfloat16" else np.dtype(name)
+    if name == "bfloat16":
+        import ml_dtypes
+
+        bfloat16: np.dtype = np.dtype(ml_dtypes.bfloat16)
+        return bfloat16
+    return np.dtype(name)
 
 
 def _bytes_of(array: np.ndarray) -> np.ndarray:

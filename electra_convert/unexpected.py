@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import sys
 
 from electra_convert import __version__
@@ -25,6 +24,8 @@ def as_ours(error: BaseException) -> ElectraConvertError:
         return _system(error)
     if isinstance(error, MemoryError):
         return EnvironmentFailure("not enough memory")
+    import platform
+
     return Bug(
         "this is a bug in electra-convert",
         found=f"{type(error).__name__}: {error}",

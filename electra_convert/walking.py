@@ -22,7 +22,8 @@ from electra_convert.errors import CheckpointError, EnvironmentFailure, NotAChec
 from electra_convert.notices import Notice, note, warning
 from electra_convert.output_names import Parts
 from electra_convert.tf1 import state
-from electra_convert.tf1.archives import find_kind, has_archive_name, open_archive
+from electra_convert.tf1.archive_kinds import find_kind, has_archive_name
+from electra_convert.tf1.archives import open_archive
 from electra_convert.tf1.folders import DiskFolder, choose_by_state, opened
 from electra_convert.tf1.prefixes import Prefix, find_prefixes, split_shard, without_suffix
 from electra_convert.tf1.sources import find_source, refuse_by_folder_name

@@ -23,7 +23,7 @@ from electra_convert.output_names import Parts, count_below, find_collisions, fo
 from electra_convert.remote import is_remote, parse_url, shown_path, without_file_scheme
 from electra_convert.remote_tree import is_single, walk_store
 from electra_convert.source_names import source_parts
-from electra_convert.tf1.archives import archive_stem
+from electra_convert.tf1.archive_kinds import archive_stem
 from electra_convert.tf1.prefixes import INDEX
 from electra_convert.walking import Found, WalkedFolder, checkpoints_in, refuse_absent, walk_tree
 from electra_convert.wording import some

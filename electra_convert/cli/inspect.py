@@ -36,7 +36,8 @@ def command(
 ) -> None:
     """Show what a checkpoint contains.
 
-    CHECKPOINT is a folder, a prefix (ckpt/model.ckpt-1000000), any file of the checkpoint, or an archive of it.
+    CHECKPOINT is a folder, a prefix (ckpt/model.ckpt-1000000), any file of the checkpoint, an archive of it,
+    or a URL (s3://, gs://, hf://, https://).
     The .index file alone is enough.
     """
     from electra_convert.inspection import inspect

@@ -75,7 +75,8 @@ def command(
 ) -> int:
     """Prove that a folder computes what its checkpoint computes.
 
-    CHECKPOINT is a folder, a prefix (ckpt/model.ckpt-1000000), any file of the checkpoint, or an archive of it.
+    CHECKPOINT is a folder, a prefix (ckpt/model.ckpt-1000000), any file of the checkpoint, an archive of it,
+    or a URL (s3://, gs://, hf://, https://).
     OUT is a Hugging Face ELECTRA folder of this or another tool, or one with the folders discriminator and generator.
     """
     from electra_convert.opening import opened

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -58,7 +57,7 @@ def write_report(report: str, document: bytes) -> None:
     if path.exists() and not path.is_file():
         _write(path, document, report)  # a pipe or a device: nothing to rename
         return
-    staged = path.with_name(f".{path.name[:100]}.tmp-{secrets.token_hex(4)}")
+    staged = path.with_name(f".{path.name[:100]}.tmp-{os.urandom(4).hex()}")
     try:
         _write(staged, document, report)
         try:

@@ -9,13 +9,12 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import google_crc32c
-import ml_dtypes
 import numpy as np
 
 from electra_convert.electra.mapping import Move, Operation
 from electra_convert.errors import ValueRefused
 from electra_convert.notices import Notice, warning
-from electra_convert.streaming import STRIP, numpy_dtype
+from electra_convert.streaming import STRIP, largest_value, numpy_dtype
 
 if TYPE_CHECKING:
     from electra_convert.restoration.sources import StoredHalf
@@ -111,7 +110,7 @@ class VariableStream:
             where=f"{self._half.tensors.where}, index {[int(i) for i in np.unravel_index(at, move.tensor_shape)]}",
             tensor=self._half.names[move.tensor],
             found=str(value),
-            expected=f"at most {float(ml_dtypes.finfo(self._dtype).max)}" if too_large else "finite numbers",
+            expected=f"at most {largest_value(self._dtype)}" if too_large else "finite numbers",
             hint="a wider --dtype holds it; --allow-nonfinite makes it infinite"
             if too_large
             else "the training has diverged; --allow-nonfinite converts the values as they are",

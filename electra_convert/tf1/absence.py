@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from electra_convert.errors import NotACheckpoint
-from electra_convert.tf1.archives import Archive, has_archive_name
+from electra_convert.tf1.archive_kinds import has_archive_name
 from electra_convert.tf1.folders import DiskFolder
 from electra_convert.tf1.prefixes import INDEX, META, find_prefixes, is_unfinished, is_unfinished_folder, without_suffix
 from electra_convert.tf1.strangers import Stranger, know_folder, know_members
 from electra_convert.wording import some
+
+if TYPE_CHECKING:
+    from electra_convert.tf1.archives import Archive
 
 EXPECTED = "a file `checkpoint`, or PREFIX.index with PREFIX.data-…"
 
@@ -144,6 +147,8 @@ def _find_near_names(path: Path, folder: DiskFolder | None) -> list[str]:
             path = path.parent
     prefixes = [prefix.full_name for prefix in find_prefixes(folder.files, lambda _: False)]
     names = sorted({*prefixes, *folder.files[:MOST_NAMES], *folder.others[:MOST_NAMES]})
+    import difflib
+
     return [folder.show(name) for name in difflib.get_close_matches(path.name, names, n=5)]
 
 

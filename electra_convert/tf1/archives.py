@@ -29,11 +29,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, BinaryIO, Literal, NoReturn
+from typing import IO, BinaryIO, NoReturn
 
 from electra_convert.errors import CheckpointError, EnvironmentFailure
-
-Kind = Literal["zip", "tar", "tar.gz", "tar.bz2", "tar.xz"]
+from electra_convert.tf1.archive_kinds import Kind
 
 MOST_ENTRIES = 100_000
 MOST_BYTES = 64 << 30
@@ -49,15 +48,6 @@ CHUNK = 1 << 20
 # be counted. Entries take 46 bytes and their names.
 LARGEST_LISTING = 8 << 20
 
-_MAGIC: tuple[tuple[bytes, Kind], ...] = (
-    (b"PK\x03\x04", "zip"),
-    (b"PK\x05\x06", "zip"),
-    (b"\x1f\x8b", "tar.gz"),
-    (b"BZh", "tar.bz2"),
-    (b"\xfd7zXZ\x00", "tar.xz"),
-)
-_SUFFIX = re.compile(r"(.*)\.(zip|tar|tgz|tbz2?|txz|tar\.(gz|bz2|xz))", re.IGNORECASE | re.DOTALL)
-
 # What the libraries raise for damaged input; some of it they leave to struct, to int() and to their own recursion.
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -72,31 +62,6 @@ _DAMAGE = (
 )
 
 _Decompressed = gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile | BinaryIO
-
-
-def has_archive_name(name: str) -> bool:
-    """Return whether a file of this name should be an archive."""
-    return _SUFFIX.fullmatch(name) is not None
-
-
-def archive_stem(name: str) -> str:
-    """Return the name of an archive without its suffix; another name as it is.
-
-    >>> archive_stem("electra_small.tar.gz")
-    'electra_small'
-    """
-    match = _SUFFIX.fullmatch(name)
-    return match[1] or name if match else name
-
-
-def find_kind(name: str, head: bytes) -> Kind | None:
-    """Return which archive a file with this name and these first 512 bytes is; the bytes count for more."""
-    for magic, kind in _MAGIC:
-        if head.startswith(magic):
-            return kind
-    # Before POSIX (1988) tar had no magic, so there the name must do, and text is none.
-    old = name.lower().endswith(".tar") and len(head) == tarfile.BLOCKSIZE and b"\0" in head
-    return "tar" if old or head[257:262] == b"ustar" else None
 
 
 def open_archive(path: Path, kind: Kind) -> Archive:

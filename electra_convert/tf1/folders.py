@@ -21,16 +21,18 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from electra_convert.errors import CheckpointError, EnvironmentFailure
 from electra_convert.notices import Notice, warning
 from electra_convert.tf1 import state
-from electra_convert.tf1.archives import Archive
 from electra_convert.tf1.files import SourceHandle
 from electra_convert.tf1.prefixes import INDEX, Prefix, find_named, find_prefixes, is_unfinished, list_steps
 from electra_convert.tf1.strangers import know_name
 from electra_convert.tf1.table import FOOTER_SIZE, MAGIC
+
+if TYPE_CHECKING:
+    from electra_convert.tf1.archives import Archive
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")

@@ -15,12 +15,11 @@ from __future__ import annotations
 import os
 import posixpath
 import shutil
-import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from electra_convert.errors import CheckpointError, EnvironmentFailure, NotACheckpoint
 from electra_convert.notices import Notice, note
@@ -33,7 +32,7 @@ from electra_convert.tf1.absence import (
     nothing_there,
     unfinished,
 )
-from electra_convert.tf1.archives import Archive, Kind, find_kind, has_archive_name, open_archive
+from electra_convert.tf1.archive_kinds import Kind, find_kind, has_archive_name
 from electra_convert.tf1.files import name_stranger
 from electra_convert.tf1.folders import ArchiveFolder, DiskFolder, check_regular, choose, opened, several
 from electra_convert.tf1.prefixes import (
@@ -50,6 +49,9 @@ from electra_convert.tf1.prefixes import (
 )
 from electra_convert.tf1.strangers import SAVED_MODEL, SAVED_MODEL_FILES, Stranger, know_name
 from electra_convert.wording import some
+
+if TYPE_CHECKING:
+    from electra_convert.tf1.archives import Archive
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +175,8 @@ def _from_file(path: Path) -> FoundSource:
 
 
 def _from_archive(path: Path, kind: Kind) -> FoundSource:
+    from electra_convert.tf1.archives import open_archive
+
     with ExitStack() as on_failure, open_archive(path, kind) as archive:
         folder, prefix, notices = _choose_in_archive(archive, str(path))
         shown = folder.show(prefix.full_name)
@@ -189,6 +193,8 @@ def _from_archive(path: Path, kind: Kind) -> FoundSource:
 
 
 def _make_temporary_folder() -> Path:
+    import tempfile
+
     try:
         return Path(tempfile.mkdtemp(prefix="electra-convert-"))
     except OSError as error:

@@ -44,7 +44,8 @@ Usage: electra-convert tf1 [OPTIONS] CHECKPOINT OUT
   Convert a TF1 checkpoint to a Hugging Face folder.
 
   CHECKPOINT is a folder, a prefix (ckpt/model.ckpt-1000000), any file of the
-  checkpoint, or an archive of it. OUT must not exist or be empty.
+  checkpoint, an archive of it, or a URL (s3://, gs://, hf://, https://). OUT
+  must not exist or be empty.
 
 Examples:
   electra-convert tf1 ckpt/ --export discriminator out/
@@ -95,7 +96,8 @@ Usage: electra-convert inspect [OPTIONS] CHECKPOINT
   Show what a checkpoint contains.
 
   CHECKPOINT is a folder, a prefix (ckpt/model.ckpt-1000000), any file of the
-  checkpoint, or an archive of it. The .index file alone is enough.
+  checkpoint, an archive of it, or a URL (s3://, gs://, hf://, https://). The
+  .index file alone is enough.
 
 Examples:
   electra-convert inspect ckpt/
@@ -120,8 +122,9 @@ Usage: electra-convert verify [OPTIONS] CHECKPOINT OUT
   Prove that a folder computes what its checkpoint computes.
 
   CHECKPOINT is a folder, a prefix (ckpt/model.ckpt-1000000), any file of the
-  checkpoint, or an archive of it. OUT is a Hugging Face ELECTRA folder of
-  this or another tool, or one with the folders discriminator and generator.
+  checkpoint, an archive of it, or a URL (s3://, gs://, hf://, https://). OUT
+  is a Hugging Face ELECTRA folder of this or another tool, or one with the
+  folders discriminator and generator.
 
 Examples:
   electra-convert verify ckpt/ out/
