@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -323,7 +324,9 @@ def test_a_signal_during_an_upload_leaves_no_object(s3, name: str, number: signa
     s3.rule = interrupt
     words = command("tf1", f"s3://{BUCKET}/run", f"s3://{BUCKET}/out", "--no-verify")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment)
+    # Whoever runs the tests in the background has SIGINT ignored, and processes inherit that.
+    deliver = partial(signal.signal, number, signal.SIG_DFL)
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=deliver)
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, reached) == (128 + number, [name]), errors
     assert "nothing half-written is left" in errors
