@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -40,12 +41,18 @@ for result in batch(sys.argv[1], sys.argv[2], **json.loads(sys.argv[3])):
 """
 
 
-def run(zoo: Path, out: Path, **settings: Any) -> tuple[float, list[dict[str, Any]]]:
-    """Return the seconds of a whole process, and a line for each result."""
-    started = time.perf_counter()
+def run(zoo: Path, out: Path, **settings: Any) -> tuple[float, float, list[dict[str, Any]]]:
+    """Return the seconds of a whole process, the CPU seconds of it and its workers, and a line for each result."""
+    started, cpu = time.perf_counter(), _cpu()
     words = [sys.executable, "-c", PROGRAM, str(zoo), str(out), json.dumps(settings)]
     done = subprocess.run(words, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, check=True)
-    return time.perf_counter() - started, [json.loads(line) for line in done.stdout.splitlines()]
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    return time.perf_counter() - started, _cpu() - cpu, lines
+
+
+def _cpu() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def write_zoo(folder: Path, model: Path, count: int) -> Path:
@@ -98,13 +105,14 @@ def throughput(base: Path, size: str, count: int, runs: int) -> None:
     steady: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(runs):
         for jobs in (1, 2):
-            wall, lines = run(zoo, base / "out", jobs=jobs)
+            wall, cpu, lines = run(zoo, base / "out", jobs=jobs)
             assert [line["status"] for line in lines] == ["converted"] * count, lines
             walls[jobs].append(wall)
             # From the first result of every worker on: by then each has imported what it needs.
             steady[jobs].append((lines[-1]["at"] - lines[jobs - 1]["at"]) / (count - jobs))
             shutil.rmtree(base / "out")
-            print(f"  {jobs} jobs {wall:7.1f} s, {steady[jobs][-1]:.3f} s an item once started", file=sys.stderr)
+            told = f"{wall:7.1f} s, {cpu:7.1f} s CPU, {steady[jobs][-1]:.3f} s an item once started"
+            print(f"  {jobs} jobs {told}, load {os.getloadavg()[0]:.1f}", file=sys.stderr)
     for told, found in (("whole processes", walls), ("once started", steady)):
         ratios = [one / two for one, two in zip(found[1], found[2], strict=True)]
         one, two, ratio = (statistics.median(values) for values in (found[1], found[2], ratios))
@@ -124,7 +132,7 @@ def again(base: Path, zoo: Path) -> None:
 def thousand(base: Path, count: int, verify: bool | None) -> None:
     zoo = write_zoo(base / "zoo", write_model(base / "model", "tiny"), count)
     for told in ("converted", "up to date"):
-        wall, lines = run(zoo, base / "out", jobs=2, verify=verify)
+        wall, _, lines = run(zoo, base / "out", jobs=2, verify=verify)
         assert {line["status"] for line in lines} == {told}
         print(f"{told}: {count} in {wall:.1f} s")
         before = 0.0

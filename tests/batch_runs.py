@@ -60,7 +60,8 @@ def start_batch(zoo: Path, out: Path, keywords: str = "jobs=2") -> subprocess.Po
     """Start a batch as the leader of a process group of its own; what it says is in its stdout."""
     return subprocess.Popen(
         [sys.executable, "-c", DRIVER.replace("{keywords}", keywords), str(zoo), str(out)],
-        env=ENVIRONMENT,
+        # What a killed one leaves among the temporary files is to stay with the test.
+        env={**ENVIRONMENT, "TMPDIR": str(out.parent)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

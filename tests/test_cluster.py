@@ -30,7 +30,9 @@ class Servers:
         self._base = base
         self._file = base / "scheduler.json"
         self._workers: list[subprocess.Popen[bytes]] = []
-        self._scheduler = self._start("dask_scheduler", "--host", "127.0.0.1", "--port", "0")
+        # One death is forgiven, where the default forgives three: each takes a worker with it.
+        forgiving = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}
+        self._scheduler = self._start("dask_scheduler", "--host", "127.0.0.1", "--port", "0", **forgiving)
         deadline = time.monotonic() + PATIENCE
         while not self._file.exists():
             assert time.monotonic() < deadline
@@ -59,7 +61,7 @@ class Servers:
 
     def keep(self, wanted: int) -> None:
         """Have so many workers that are fit to work."""
-        for worker in self._workers[wanted:]:
+        for worker in list(self._workers[wanted:]):
             self.kill(worker)
         while len(self._workers) < wanted:
             self.add_worker()
@@ -182,6 +184,26 @@ working.work_on = work_on
     assert killed
     assert set(statuses(results).values()) == {"converted"}
     assert contents(tmp_path / "out") == whole
+
+
+def test_an_item_that_kills_its_workers_is_told(zoo: Path, tmp_path: Path, servers: Servers) -> None:
+    servers.keep(0)
+    (tmp_path / "sitecustomize.py").write_text(
+        """
+import os
+import electra_convert.working as working
+working.work_on = lambda task, tell: os.kill(os.getpid(), 9)
+"""
+    )
+    for _ in range(2):
+        servers.add_worker(PYTHONPATH=os.pathsep.join([str(tmp_path), ENVIRONMENT["PYTHONPATH"]]))
+    try:
+        (result,) = run(zoo / "group0/model00", tmp_path / "out", servers)
+    finally:
+        servers.keep(0)
+    assert result.error is not None
+    assert (result.error["message"], result.error["exit_code"]) == ("the workers died over this item", 4)
+    assert result.error["facts"]["found"].startswith("2 workers, the last one tcp://")
 
 
 def test_an_interrupt_drops_what_is_not_done(zoo: Path, tmp_path: Path, two: Servers) -> None:

@@ -331,7 +331,7 @@ class TestStopping:
         )
         process = subprocess.Popen(
             [sys.executable, "-c", program, str(zoo), str(tmp_path / "out")],
-            env={**ENVIRONMENT, "PYTHONPATH": os.environ["PYTHONPATH"]},
+            env={**ENVIRONMENT, "PYTHONPATH": os.environ["PYTHONPATH"], "TMPDIR": str(tmp_path)},
             stdout=subprocess.PIPE,
             text=True,
         )
