@@ -33,8 +33,8 @@ MB = 1e6
 PROGRAM = """
 import json, sys, time
 started = time.perf_counter()
-from electra_convert.batching import batch
-from electra_convert.working import memory_used
+from electra_convert.batching.running import batch
+from electra_convert.batching.working import memory_used
 for result in batch(sys.argv[1], sys.argv[2], **json.loads(sys.argv[3])):
     line = {"at": time.perf_counter() - started, "status": result.status, "seconds": result.seconds}
     print(json.dumps({**line, "worker": result.peak_memory, "batch": memory_used("now")}), flush=True)

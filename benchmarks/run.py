@@ -5,8 +5,8 @@
     python benchmarks/run.py --growth                        # over model size; writes growth.svg
 
 Makes checkpoints in a temporary folder (`--folder` keeps them there), lets every contender run once a round, in a
-random order, and prints medians and ratios. Ratios are medians of the ratios of each round, so what else the machine did
-in a round counts for both. Everything stays switched on: checksums of the source, reading back bit for bit, fsync,
+random order, and prints medians and ratios. Ratios are medians of the ratios of each round, so what else the machine
+did in a round counts for both. Everything stays switched on: checksums of the source, reading back bit for bit, fsync,
 rename. `--peer` names a virtual environment with `peer.txt` in it, which is made where there is none.
 """
 

@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 
 # A literal, because importlib.metadata would cost as much time as the whole command line.
 _HOME = {
-    "BatchEvent": "batching",
+    "BatchEvent": "batching.running",
     "Checkpoint": "tf1.checkpoint",
     "CheckpointError": "errors",
     "ChecksumError": "errors",
@@ -22,13 +22,13 @@ _HOME = {
     "ElectraConvertError": "errors",
     "InputError": "errors",
     "Inspection": "inspection",
-    "ItemResult": "batching",
+    "ItemResult": "batching.running",
     "Parity": "parity",
     "ParityError": "errors",
     "Probe": "probing.result",
     "Restoration": "restoration.restoring",
     "Variable": "tf1.checkpoint",
-    "batch": "batching",
+    "batch": "batching.running",
     "convert": "conversion",
     "inspect": "inspection",
     "open_checkpoint": "tf1.checkpoint",
@@ -39,7 +39,7 @@ _HOME = {
 }
 
 if TYPE_CHECKING:
-    from electra_convert.batching import BatchEvent, ItemResult, batch
+    from electra_convert.batching.running import BatchEvent, ItemResult, batch
     from electra_convert.conversion import Conversion, convert, state_dict
     from electra_convert.errors import (
         CheckpointError,

@@ -22,7 +22,7 @@ from electra_convert.parity import require_torch
 from electra_convert.placing import below, check_place, options_at_hand, placed
 from electra_convert.planning import ConversionPlan, HalfPlan, LeftOut, plan_conversion, setup_told
 from electra_convert.progress import Progress, no_progress
-from electra_convert.remote import is_remote, shown_path, without_file_scheme
+from electra_convert.remote.urls import is_remote, shown_path, without_file_scheme
 from electra_convert.streaming import TensorStream
 from electra_convert.wording import some
 from electra_convert.writing import HalfExport, needed_bytes, planned_half, write_half

@@ -20,7 +20,7 @@ from electra_convert.notices import Notice, Noticed
 from electra_convert.opening import opened
 from electra_convert.options import Reader, StrPath
 from electra_convert.planning import export_dtype, setup_told
-from electra_convert.remote import shown_path
+from electra_convert.remote.urls import shown_path
 
 if TYPE_CHECKING:
     from electra_convert.tf1.checkpoint import Checkpoint

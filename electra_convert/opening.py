@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Literal
 from electra_convert.errors import CheckpointError, EnvironmentFailure
 from electra_convert.options import Reader, StrPath
 from electra_convert.progress import Progress, no_progress
-from electra_convert.remote import is_remote, without_file_scheme
+from electra_convert.remote.urls import is_remote, without_file_scheme
 
 if TYPE_CHECKING:
-    from electra_convert.remote_checkpoint import Wanted
+    from electra_convert.remote.checkpoint import Wanted
     from electra_convert.tf1.checkpoint import Checkpoint
 
 
@@ -38,7 +38,7 @@ def opened(
         return
     checkpoint = without_file_scheme(checkpoint)
     if is_remote(checkpoint):
-        from electra_convert.remote_checkpoint import fetched
+        from electra_convert.remote.checkpoint import fetched
         from electra_convert.tf1.checkpoint import open_source
 
         # TensorFlow's reader wants every file.

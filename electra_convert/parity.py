@@ -24,7 +24,7 @@ from electra_convert.options import Reader, Reference, StrPath
 from electra_convert.placing import at_hand, below
 from electra_convert.progress import VERIFYING, Progress, no_progress
 from electra_convert.recognition import find_halves, find_task
-from electra_convert.remote import shown_path
+from electra_convert.remote.urls import shown_path
 
 if TYPE_CHECKING:
     from electra_convert.rungs import Check

@@ -1,6 +1,6 @@
 """Where a folder stands or comes to stand: on this machine, or in a store.
 
-On this machine a folder is published by one rename (`atomic.py`), in a store by uploads (`uploading.py`).
+On this machine a folder is published by one rename (`atomic.py`), in a store by uploads (`remote/uploading.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from electra_convert.atomic import check_target, refuse_overlap, staged_folder
 from electra_convert.options import Options, StrPath
 from electra_convert.progress import Progress, no_progress
-from electra_convert.remote import is_remote, without_file_scheme
+from electra_convert.remote.urls import is_remote, without_file_scheme
 
 # The options that name a file.
 FILES = ("hparams", "config", "vocab", "labels")
@@ -36,7 +36,7 @@ def check_place(out: StrPath, sources: Sequence[StrPath], *, overwrite: bool) ->
     """
     place = without_file_scheme(out)
     if is_remote(place):
-        from electra_convert.uploading import check_url
+        from electra_convert.remote.uploading import check_url
 
         check_url(place, [source for source in sources if isinstance(source, str)], overwrite=overwrite)
         return
@@ -52,7 +52,7 @@ def placed(out: StrPath, *, overwrite: bool, needed_bytes: int, progress: Progre
     """
     place = without_file_scheme(out)
     if is_remote(place):
-        from electra_convert.uploading import uploaded_folder
+        from electra_convert.remote.uploading import uploaded_folder
 
         with uploaded_folder(place, overwrite=overwrite, needed_bytes=needed_bytes, progress=progress) as folder:
             yield folder
@@ -71,7 +71,7 @@ def at_hand(folder: StrPath, progress: Progress = no_progress) -> Iterator[Path]
     if not is_remote(place):
         yield Path(place)
         return
-    from electra_convert.staging import fetched_folder
+    from electra_convert.remote.staging import fetched_folder
 
     with fetched_folder(place, progress=progress) as fetched:
         yield fetched
@@ -84,7 +84,7 @@ def options_at_hand(options: Options) -> Iterator[Options]:
     if not urls:
         yield options
         return
-    from electra_convert.staging import fetched_file
+    from electra_convert.remote.staging import fetched_file
 
     with ExitStack() as stack:
         local: dict[str, Any] = {name: stack.enter_context(fetched_file(url)) for name, url in urls.items()}

@@ -14,7 +14,7 @@ import pytest
 from conftest import ROOT
 from made_up import write_made_up
 
-from electra_convert.outcomes import BatchEvent, ItemResult
+from electra_convert.batching.outcomes import BatchEvent, ItemResult
 
 # Set-ups in turn, so that some items have one half and some two.
 SETUPS = ("separate", "uniform", "tied", "masked LM")
@@ -26,7 +26,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT)]), "OMP_NU
 DRIVER = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from electra_convert.batching import batch
+from electra_convert.batching.running import batch
 
 def watch(event):
     if event.kind != "progress":
@@ -72,7 +72,7 @@ def start_batch(zoo: Path, out: Path, keywords: str = "jobs=2") -> subprocess.Po
 def misbehaving(monkeypatch: pytest.MonkeyPatch, folder: Path, body: str) -> None:
     """Let workers that are started from now on run `body` before each item; `task` and `tell` are there."""
     program = f"""
-import electra_convert.working as working
+import electra_convert.batching.working as working
 original = working.work_on
 def work_on(task, tell):
 {textwrap.indent(textwrap.dedent(body).strip(), "    ")}

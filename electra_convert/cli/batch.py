@@ -28,10 +28,10 @@ from electra_convert.cli.signals import Stopped
 from electra_convert.errors import ElectraConvertError, OutputError, UsageError
 
 if TYPE_CHECKING:
+    from electra_convert.batching.outcomes import BatchEvent, ItemResult, Watch
     from electra_convert.notices import Notice
-    from electra_convert.outcomes import BatchEvent, ItemResult, Watch
     from electra_convert.report.batch_results import BatchRun
-    from electra_convert.zoo import Zoo
+    from electra_convert.zoo.finding import Zoo
 
 RUN = "How to run it"
 
@@ -144,7 +144,7 @@ def command(
     reports.check(out)
     started = time.monotonic()
     from electra_convert.parity import require_torch
-    from electra_convert.zoo import find_zoo
+    from electra_convert.zoo.finding import find_zoo
 
     settings["tokenizer"] = not no_tokenizer
     zoo = find_zoo(sources, out, manifest=manifest, all_steps=all_steps, settings=settings)
@@ -173,8 +173,8 @@ def _run(zoo: Zoo, out: str, watch: Watch, running: Mapping[str, Any]) -> tuple[
 
     What comes before the first result is no run, and is raised.
     """
-    from electra_convert.batching import run_zoo
-    from electra_convert.outcomes import dropped
+    from electra_convert.batching.outcomes import dropped
+    from electra_convert.batching.running import run_zoo
 
     done: dict[str, ItemResult] = {}
     stop: BaseException | None = None

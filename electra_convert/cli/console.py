@@ -25,7 +25,7 @@ from electra_convert.progress import Progress, no_progress
 from electra_convert.wording import printable
 
 if TYPE_CHECKING:
-    from electra_convert.outcomes import BatchEvent, Watch
+    from electra_convert.batching.outcomes import BatchEvent, Watch
 
 # By label; what `click.style` takes.
 STYLES: dict[str, dict[str, Any]] = {
@@ -171,7 +171,7 @@ class Console:
         `names` are those of all items.
         """
         if quiet:
-            from electra_convert.outcomes import watch_nothing
+            from electra_convert.batching.outcomes import watch_nothing
 
             yield watch_nothing
             return

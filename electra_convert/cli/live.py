@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.text import Text
 
-    from electra_convert.outcomes import BatchEvent
+    from electra_convert.batching.outcomes import BatchEvent
 
 # Often enough for a clock of seconds, and for bars.
 REDRAWN = 8

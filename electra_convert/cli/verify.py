@@ -81,7 +81,7 @@ def command(
     """
     from electra_convert.opening import opened
     from electra_convert.parity import parity_error, verify
-    from electra_convert.remote import shown_path
+    from electra_convert.remote.urls import shown_path
     from electra_convert.report.files import check_reports
     from electra_convert.report.verdict import Run
 

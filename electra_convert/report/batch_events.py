@@ -17,7 +17,7 @@ from electra_convert.atomic import write_failure
 from electra_convert.errors import OutputError
 
 if TYPE_CHECKING:
-    from electra_convert.outcomes import BatchEvent
+    from electra_convert.batching.outcomes import BatchEvent
 
 SCHEMA = "electra-convert/batch-event/1"
 EVENTS_BEGIN = b'{"schema": '

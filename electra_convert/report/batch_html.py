@@ -44,7 +44,7 @@ from electra_convert.report.lines import count
 from electra_convert.report.text import size
 
 if TYPE_CHECKING:
-    from electra_convert.outcomes import ItemResult
+    from electra_convert.batching.outcomes import ItemResult
 
 # Failures that are listed at once, and how many of a long list stand open; a short one is open as a whole.
 MOST_FAILURES, OPEN_OF_MANY, SHORT = 20, 2, 6

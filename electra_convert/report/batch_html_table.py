@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from electra_convert.outcomes import ItemResult
+    from electra_convert.batching.outcomes import ItemResult
 
 # Title, name in the page's address, class. A class `number` is sorted as numbers.
 COLUMNS = (

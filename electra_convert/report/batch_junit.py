@@ -24,7 +24,7 @@ from electra_convert.report.junit import COUNTED, clean
 from electra_convert.report.lines import safe
 
 if TYPE_CHECKING:
-    from electra_convert.outcomes import ItemResult
+    from electra_convert.batching.outcomes import ItemResult
 
 CLASS = "electra_convert.batch"
 

@@ -14,7 +14,7 @@ from electra_convert.notices import Notice
 from electra_convert.wording import some
 
 if TYPE_CHECKING:
-    from electra_convert.outcomes import ItemResult
+    from electra_convert.batching.outcomes import ItemResult
 
 # In the order of reports, with what each means.
 WORDS = {

@@ -31,7 +31,7 @@ from electra_convert.report.lines import columns, count, safe
 from electra_convert.report.text import size
 
 if TYPE_CHECKING:
-    from electra_convert.outcomes import BatchEvent, ItemResult
+    from electra_convert.batching.outcomes import BatchEvent, ItemResult
 
 WORD = max(map(len, WORDS))
 

@@ -14,7 +14,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from electra_convert.remote import is_remote
+from electra_convert.remote.urls import is_remote
 from electra_convert.report.lines import LABEL, WIDTH, block, columns, count, pairs, safe, sections, wrapped
 from electra_convert.wording import some
 

@@ -9,10 +9,10 @@ import re
 import pytest
 from cli_runs import run_stub, stub_command
 
+from electra_convert.batching.outcomes import BatchEvent, ItemResult, failed
 from electra_convert.cli.live import Course, draw
 from electra_convert.errors import ChecksumError, ParityError
-from electra_convert.outcomes import BatchEvent, ItemResult, failed
-from electra_convert.zoo import Item
+from electra_convert.zoo.finding import Item
 
 posix = pytest.mark.skipif(os.name != "posix", reason="pseudo terminals of POSIX")
 
@@ -121,8 +121,8 @@ def test_the_tally_has_every_word_that_occurs():
 SLOW = """
     import time
     from electra_convert.errors import ChecksumError
-    from electra_convert.outcomes import BatchEvent, ItemResult, failed
-    from electra_convert.zoo import Item
+    from electra_convert.batching.outcomes import BatchEvent, ItemResult, failed
+    from electra_convert.zoo.finding import Item
     names = [f"item-{number}" for number in range(12)]
     items = [Item(name, name, {"export": "both"}) for name in names]
     half = {"half": "discriminator", "tensors": 43}

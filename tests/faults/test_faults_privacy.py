@@ -92,7 +92,7 @@ def test_the_locks_hold() -> None:
 
 
 def test_no_module_imports_a_door_to_foreign_code_or_to_the_net() -> None:
-    """Only what reads a folder of PyTorch's files knows the name of torch.load's error; and a batch talks to its workers."""
+    """Only what reads PyTorch's files knows the name of torch.load's error; and a batch talks to its workers."""
     import ast
 
     package = Path(__file__).parents[2] / "electra_convert"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any
 
+from electra_convert.batching.outcomes import BatchEvent, ItemResult
 from electra_convert.errors import ChecksumError, ElectraConvertError, ParityError
 from electra_convert.notices import note, warning
-from electra_convert.outcomes import BatchEvent, ItemResult
 from electra_convert.report.batch_results import BatchRun
-from electra_convert.zoo import Item
+from electra_convert.zoo.finding import Item
 
 RUN = BatchRun(
     "electra-convert batch zoo out --jobs 2", 72.4, datetime(2020, 3, 4, 5, 6, 7, tzinfo=timezone.utc), "out"

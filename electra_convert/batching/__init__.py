@@ -1,0 +1,1 @@
+"""Many conversions, several at a time, each done once."""

@@ -1,0 +1,1 @@
+"""Checkpoints and folders in object stores, through fsspec."""
