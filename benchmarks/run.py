@@ -36,6 +36,7 @@ HERE = Path(__file__).parent
 OURS = [sys.executable, "-m", "electra_convert"]
 
 FULL, VERIFIED, WEIGHTS = "tf1 --no-verify", "tf1", "tf1 --no-verify --no-tokenizer"
+RESTORED = "to-tf1 of both halves"
 PEER, TENSORFLOW = "transformers 4.57.6", "TensorFlow's reader"
 CP, CP_SYNC, CP_CHECKPOINT = "cp of the output", "cp + fsync of the output", "cp + fsync of the checkpoint"
 BARE, START, HELP, INSPECT = "bare interpreter", "import numpy, click", "--help", "inspect"
@@ -46,18 +47,25 @@ COPY_AND_SYNC = ["sh", "-c", 'mkdir "$2" && cp "$1"/* "$2" && sync "$2"/* "$2"',
 class Bench:
     """One checkpoint and its contenders."""
 
-    def __init__(self, folder: Path, name: str, slots: bool, peer: Path | None, verified: bool) -> None:
+    def __init__(
+        self, folder: Path, name: str, slots: bool, more: Sequence[str] = (), peer: Path | None = None
+    ) -> None:
         self.size, self.slots, self.name = SIZES[name], slots, f"{name}, slots" if slots else name
         self.checkpoint = folder / self.name.replace(", ", "-").replace(" ", "")
         if not self.checkpoint.exists():
             write_checkpoint(self.checkpoint, self.size, slots=slots)
-        self.output, self.target = folder / "output", folder / "target"
-        self._remove(self.output)
-        run([*OURS, "tf1", str(self.checkpoint), str(self.output), "--no-verify", "-q"])
-        self.commands = self._commands(peer, verified)
+        self.output, self.both, self.target = folder / "output", folder / "both", folder / "target"
+        self._convert(self.output, "discriminator")
+        if RESTORED in more:
+            self._convert(self.both, "both")
+        self.commands = self._commands(peer, more)
         self.runs: dict[str, list[Run]] = {contender: [] for contender in self.commands}
 
-    def _commands(self, peer: Path | None, verified: bool) -> dict[str, list[str]]:
+    def _convert(self, out: Path, export: str) -> None:
+        self._remove(out)
+        run([*OURS, "tf1", str(self.checkpoint), str(out), "--export", export, "--no-verify", "-q"])
+
+    def _commands(self, peer: Path | None, more: Sequence[str]) -> dict[str, list[str]]:
         source, target, output = str(self.checkpoint), str(self.target), str(self.output)
         convert = [*OURS, "tf1", source, target, "-q"]
         commands = {
@@ -71,8 +79,10 @@ class Bench:
             HELP: [*OURS, "--help"],
             INSPECT: [*OURS, "inspect", source],
         }
-        if verified:
+        if VERIFIED in more:
             commands[VERIFIED] = [*convert, "--verify"]
+        if RESTORED in more:
+            commands[RESTORED] = [*OURS, "to-tf1", str(self.both), target, "-q"]
         prefix = str(self.checkpoint / PREFIX)
         if importlib.util.find_spec("tensorflow"):
             commands[TENSORFLOW] = [sys.executable, str(HERE / "tensorflow_reader.py"), prefix]
@@ -151,7 +161,7 @@ def grow(folder: Path, rounds: int) -> list[dict[str, Any]]:
     """Measure every size, small to ten times large, one after the other, for disks that do not hold them all."""
     measured = []
     for name in SIZES:
-        bench = Bench(folder, name, slots=False, peer=None, verified=False)
+        bench = Bench(folder, name, slots=False)
         keep = (FULL, CP_SYNC, BARE, START)
         bench.commands = {contender: bench.commands[contender] for contender in keep}
         bench.runs = {contender: [] for contender in keep}
@@ -167,7 +177,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["small", "base", "large"])
     parser.add_argument("--slots", action="store_true", help="also with Adam's slots")
-    parser.add_argument("--verified", action="store_true", help="also with the proof")
+    parser.add_argument("--verified", action="append_const", dest="more", const=VERIFIED, help="also with the proof")
+    parser.add_argument("--restored", action="append_const", dest="more", const=RESTORED, help="also the way back")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--peer", type=Path, help="virtual environment of transformers' old conversion")
     parser.add_argument("--folder", type=Path, help="where checkpoints are made, and stay")
@@ -193,7 +204,7 @@ def measure(words: argparse.Namespace, folder: Path) -> Sequence[dict[str, Any]]
     results = []
     for name in words.sizes:
         for slots in (False, True) if words.slots else (False,):
-            bench = Bench(folder, name, slots, peer, words.verified)
+            bench = Bench(folder, name, slots, words.more or (), peer)
             for _ in range(words.rounds):
                 bench.round()
             results.append(bench.figures())
