@@ -26,6 +26,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from checkpoints import SIZES, write_checkpoint
+
 ROOT = Path(__file__).resolve().parent.parent
 MB = 1e6
 
@@ -72,30 +74,13 @@ def _link(source: str, target: str) -> None:
 
 def write_model(folder: Path, size: str) -> Path:
     """Write a checkpoint as Google publishes them, without optimizer; `tiny` is one of the fixtures."""
-    folder.mkdir()
     if size == "tiny":
+        folder.mkdir()
         for file in (ROOT / "fixtures/google/tied_generator").iterdir():
             if file.name == "vocab.txt" or ".ckpt-" in file.name:
                 shutil.copyfile(file, folder / file.name)
-        return folder
-    import numpy as np
-    from convert import SIZES, config_of
-
-    from electra_convert.electra.mapping import Scopes, plan
-    from electra_convert.tf1.write import BundleWriter
-
-    hidden, embedding, layers, generator = SIZES[size]
-    moves = [
-        *plan("discriminator", Scopes("electra", "electra"), config_of(hidden, embedding, layers)),
-        *plan("generator", Scopes("electra", "generator"), config_of(generator, embedding, layers)),
-    ]
-    shapes = {move.variable: move.variable_shape for move in moves}
-    random = np.random.default_rng(0)
-    with BundleWriter(folder / "model.ckpt-1000") as bundle:
-        for name in sorted(shapes):
-            bundle.add(name, 0.02 * random.standard_normal(shapes[name], np.float32))
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"piece{n}" for n in range(30517))]
-    (folder / "vocab.txt").write_text("\n".join(pieces) + "\n")
+    else:
+        write_checkpoint(folder, SIZES[size], slots=False, spread=0.02)
     return folder
 
 

@@ -32,12 +32,11 @@ os.execv(sys.argv[2], sys.argv[2:])
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sys.path.insert(0, str(TESTS.parent / "benchmarks"))
     try:
-        from convert import write_checkpoint  # type: ignore[import-not-found]
+        from checkpoints import SIZES, write_checkpoint  # type: ignore[import-not-found]
     finally:
         sys.path.pop(0)
     folder = tmp_path_factory.mktemp("base") / "ckpt"
-    folder.mkdir()
-    write_checkpoint(folder, "base")
+    write_checkpoint(folder, SIZES["base"], slots=True)
     return folder
 
 
@@ -68,11 +67,11 @@ def test_a_proof_that_needs_more_is_4_in_one_sentence_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-@pytest.mark.parametrize("after", [0.5, 6.0])
+@pytest.mark.parametrize("after", [0.5, 2.5])
 def test_a_signal_in_the_middle_of_a_forward_pass_is_heard(
     checkpoint: Path, tmp_path: Path, name: str, after: float
 ) -> None:
-    """The proof of this size takes minutes; the moment is counted from when the weights stand in the folder."""
+    """The proof of this size takes seconds; the moment is counted from when the weights stand in the folder."""
     process = subprocess.Popen(
         words(checkpoint, tmp_path / "out", "--verify"), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
     )
