@@ -43,6 +43,18 @@ def proving_forker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forker]
         yield process
 
 
+def run_over_the_old(scene: Scene, program: str) -> subprocess.CompletedProcess[str]:
+    """Run a conversion over the old folder, by a program that a signal reaches."""
+    scene.reset("old")
+    return subprocess.run(
+        [sys.executable, "-c", program, *map(str, words_of(scene, "old"))],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        preexec_fn=experiments.deliver_signals,
+    )
+
+
 class TestSignals:
     def test_before_any_call(self, scene: Scene, forker: Forker) -> None:
         experiments.signals_at_calls(scene, forker, count=60).check()
@@ -66,14 +78,7 @@ class TestSignals:
             "from electra_convert import cli\n"
             "sys.exit(cli.process())\n"
         )
-        scene.reset("old")
-        done = subprocess.run(
-            [sys.executable, "-c", program, *map(str, words_of(scene, "old"))],
-            env=ENVIRONMENT,
-            capture_output=True,
-            text=True,
-            preexec_fn=experiments.deliver_signals,
-        )
+        done = run_over_the_old(scene, program)
         assert (done.returncode, done.stderr) == (128 + experiments.STOPPING[name], experiments.STOPPED)
         assert scene.judge("old", new=False) == "kept"
 
@@ -87,14 +92,7 @@ class TestSignals:
             f"os.kill(os.getpid(), signal.{name})\n"
             "sys.exit(status)\n"
         )
-        scene.reset("old")
-        done = subprocess.run(
-            [sys.executable, "-c", program, *map(str, words_of(scene, "old"))],
-            env=ENVIRONMENT,
-            capture_output=True,
-            text=True,
-            preexec_fn=experiments.deliver_signals,
-        )
+        done = run_over_the_old(scene, program)
         assert done.returncode == 0
         assert "Traceback" not in done.stderr
         assert scene.judge("old", new=True) == "new"
