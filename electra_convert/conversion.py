@@ -15,6 +15,7 @@ from electra_convert.electra.heads import TaskKind
 from electra_convert.electra.mapping import HalfName
 from electra_convert.errors import StrictError, UsageError
 from electra_convert.examination import CheckpointSummary, summarise
+from electra_convert.following import Follower
 from electra_convert.notices import Notice, Noticed
 from electra_convert.opening import opened
 from electra_convert.options import Export, Options, Reader, StrPath
@@ -203,13 +204,14 @@ def state_dict(
     options = Options(export=export, dtype=dtype, **{"tokenizer": False, **settings})
     with options_at_hand(options) as options, opened(checkpoint, options.reader) as source:
         (half,) = plan_conversion(source, options).halves
-        stream = TensorStream(source, half.moves, half.dtype, options.allow_nonfinite)
-        return {
-            move.tensor: np.concatenate([piece.copy() for piece in stream.pieces(move.tensor)]).reshape(
-                move.tensor_shape
-            )
-            for move in half.moves
-        }
+        with Follower() as follower:
+            stream = TensorStream(source, half.moves, half.dtype, options.allow_nonfinite, follower)
+            return {
+                move.tensor: np.concatenate([piece.copy() for piece in stream.pieces(move.tensor)]).reshape(
+                    move.tensor_shape
+                )
+                for move in half.moves
+            }
 
 
 def _write(

@@ -1,13 +1,15 @@
 """The bytes of one tensor, made from its variable in pieces: read, checked, turned, rounded.
 
 A word embedding can be larger than everything else together, so nothing is held whole but the kernel being transposed:
-one buffer, as large as the largest kernel, serves them all. It is filled while the variable is read, a few rows at a
-time, which are still in the processor's cache then.
+one buffer, as large as the largest kernel, serves them all. A follower fills it while the variable is read, a few rows
+at a time, which are still in the processor's cache then.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from itertools import cycle
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ import numpy as np
 
 from electra_convert.electra.mapping import Move, Operation
 from electra_convert.errors import ValueRefused
+from electra_convert.following import BUFFERS, Follower
 from electra_convert.notices import Notice, warning
 
 if TYPE_CHECKING:
@@ -33,15 +36,26 @@ class TensorStream:
     """Yields the tensors of one half as they are written, from an open checkpoint.
 
     `variable_crcs` fills up with the CRC-32C of every variable that was streamed (whole value, little-endian, C order).
+    A piece is overwritten after the next is asked for, but not before the follower has done what it was given with it.
     """
 
-    def __init__(self, checkpoint: Checkpoint, moves: tuple[Move, ...], dtype: str, allow_nonfinite: bool) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        moves: tuple[Move, ...],
+        dtype: str,
+        allow_nonfinite: bool,
+        follower: Follower,
+    ) -> None:
         self._checkpoint = checkpoint
         self._moves = {move.tensor: move for move in moves}
         self._dtype = numpy_dtype(dtype)
         self._allow_nonfinite = allow_nonfinite
-        turned = [move.tensor_shape for move in moves if move.operation is Operation.TRANSPOSE]
-        self._buffer = np.empty(max(map(prod, turned), default=0), self._dtype)
+        self._follower = follower
+        turned = [move for move in moves if move.operation is Operation.TRANSPOSE]
+        self._kernel = np.empty(max((prod(move.tensor_shape) for move in turned), default=0), self._dtype)
+        largest = max(map(self._piece_of, turned), default=PIECE)
+        self._buffers = cycle([np.empty(max(largest, PIECE), np.uint8) for _ in range(BUFFERS)])
         self.variable_crcs: dict[str, int] = {}
         self.nonfinite: dict[str, int] = {}
 
@@ -61,8 +75,9 @@ class TensorStream:
             yield self._built(move)
 
     def free(self) -> None:
-        """Give the buffer back: nothing is streamed any more."""
-        self._buffer = self._buffer[:0].copy()
+        """Give the buffers back: nothing is streamed any more."""
+        self._kernel = self._kernel[:0].copy()
+        self._buffers = cycle(())
 
     def notices(self) -> list[Notice]:
         """Return a warning for every variable whose values are not all finite once rounded."""
@@ -81,23 +96,31 @@ class TensorStream:
 
     def _turned(self, move: Move) -> Iterator[np.ndarray]:
         inputs, outputs = move.variable_shape
-        turned = self._buffer[: inputs * outputs].reshape(move.tensor_shape)
-        strip = STRIP * outputs * self._checkpoint.variables[move.variable].dtype.size
-        at = 0
-        for _, rounded in self._read(move, max(1, PIECE // strip) * strip):
+        turned = self._kernel[: inputs * outputs].reshape(move.tensor_shape)
+        for start, rounded in self._read(move, self._piece_of(move)):
             rows = rounded.reshape(-1, outputs)
-            for first in range(0, len(rows), STRIP):
-                columns = rows[first : first + STRIP].T
-                turned[:, at : at + columns.shape[1]] = columns
-                at += columns.shape[1]
+            first = start // outputs
+            turn = partial(_turn, rows, turned[:, first : first + len(rows)])
+            if not start:
+                self._follower.wait()  # it may not be done with the kernel that was here before
+            if first + len(rows) < inputs:
+                self._follower.share(turn)
+            else:
+                turn()
+        self._follower.wait()
         yield turned.reshape(-1)
+
+    def _piece_of(self, kernel: Move) -> int:
+        """Return the bytes of a kernel that are read at a time: whole strips of rows."""
+        strip = STRIP * kernel.variable_shape[1] * self._checkpoint.variables[kernel.variable].dtype.size
+        return max(1, PIECE // strip) * strip
 
     def _read(self, move: Move, size: int) -> Iterator[tuple[int, np.ndarray]]:
         """Yield a variable in flat pieces of at most `size` bytes, rounded, each with the place of its first value."""
         known, crc, start = self._checkpoint.checksum(move.variable), 0, 0
-        # The stream runs twice (write, compare), and each run counts anew.
+        # A stream may run again, and each run counts anew.
         self.nonfinite.pop(move.variable, None)
-        for piece in self._checkpoint.chunks(move.variable, size):
+        for piece in self._checkpoint.chunks(move.variable, size, self._buffers):
             if known is None:
                 crc = google_crc32c.extend(crc, _bytes_of(piece))
             rounded = self._rounded(piece)
@@ -149,6 +172,12 @@ class TensorStream:
             if too_large
             else "the training has diverged; --allow-nonfinite converts the values as they are",
         )
+
+
+def _turn(rows: np.ndarray, columns: np.ndarray) -> None:
+    """Make rows of a variable, (rows, out), columns of its tensor, (out, rows)."""
+    for first in range(0, len(rows), STRIP):
+        columns[:, first : first + STRIP] = rows[first : first + STRIP].T
 
 
 def largest_value(dtype: np.dtype) -> float:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from electra_convert.electra.config import Origin
 from electra_convert.electra.mapping import HalfName
 from electra_convert.electra.task_kinds import architecture_of
+from electra_convert.following import Follower
 from electra_convert.hf import folder as names
 from electra_convert.hf.card import write_card, write_record
 from electra_convert.hf.config import config_document, write_config
 from electra_convert.hf.header import TensorSpec
 from electra_convert.hf.tokenizer import write_tokenizer
-from electra_convert.hf.weights import WrittenWeights, read_back, synced, weights_nbytes, write_weights
+from electra_convert.hf.weights import read_again, synced, weights_nbytes, write_weights
 from electra_convert.notices import Notice
 from electra_convert.options import Options
 from electra_convert.parity import HalfParity, has_torch, parity_error, prove
@@ -114,8 +115,14 @@ def write_half(
         OutputError: the folder cannot be written, or does not hold what was written.
         ParityError: the folder does not compute what the checkpoint computes.
     """
-    stream = TensorStream(source, half.moves, half.dtype, options.allow_nonfinite)
-    written = _write_tensors(folder / names.WEIGHTS, half, stream, progress)
+    with Follower() as follower:
+        stream = TensorStream(source, half.moves, half.dtype, options.allow_nonfinite, follower)
+        written = write_weights(
+            folder / names.WEIGHTS, _specs(half), lambda spec: stream.pieces(spec.name), follower, progress
+        )
+    stream.free()
+    with synced(folder / names.WEIGHTS):
+        read_again(folder / names.WEIGHTS, _specs(half), written, progress)
     _write_config_and_tokenizer(folder, plan, half)
     # A network with NaN in its weights computes NaN: that warning says what would be found out here.
     provable = bool(options.verify) or not stream.nonfinite
@@ -158,16 +165,6 @@ def needed_bytes(plan: ConversionPlan) -> int:
 
 def _specs(half: HalfPlan) -> list[TensorSpec]:
     return [TensorSpec(move.tensor, half.dtype, move.tensor_shape) for move in half.moves]
-
-
-def _write_tensors(path: Path, half: HalfPlan, stream: TensorStream, progress: Progress) -> WrittenWeights:
-    """Write the tensors, read them back from the file, and compare them with the checkpoint, read anew."""
-    specs = _specs(half)
-    written = write_weights(path, specs, lambda spec: stream.pieces(spec.name), progress)
-    with synced(path):
-        read_back(path, specs, lambda spec: stream.pieces(spec.name), progress)
-    stream.free()
-    return written
 
 
 def _write_config_and_tokenizer(folder: Path, plan: ConversionPlan, half: HalfPlan) -> None:

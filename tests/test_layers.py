@@ -15,7 +15,7 @@ import electra_convert
 PACKAGE = Path(electra_convert.__file__).parent
 
 LAYERS = (
-    ("errors", "wording", "notices", "progress", "holding", "atomic", "unexpected"),
+    ("errors", "wording", "notices", "progress", "following", "holding", "atomic", "unexpected"),
     ("tf1",),
     ("hf",),
     ("electra",),

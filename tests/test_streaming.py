@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 import tracemalloc
 import weakref
 from collections.abc import Callable
@@ -15,6 +17,9 @@ from builders import write_v2
 
 from electra_convert.electra.mapping import Move, Operation, Row
 from electra_convert.errors import ChecksumError, ValueRefused
+from electra_convert.following import Action, Follower
+from electra_convert.hf.header import TensorSpec
+from electra_convert.hf.weights import open_weights, write_weights
 from electra_convert.streaming import PIECE, STRIP, TensorStream, numpy_dtype
 from electra_convert.tf1.checkpoint import Checkpoint, open_checkpoint
 
@@ -35,6 +40,7 @@ Run = Callable[..., np.ndarray]
 def stream_of(tmp_path: Path):  # type: ignore[no-untyped-def]
     """Give a stream over checkpoints of one variable `x`, written here."""
     opened: list[Checkpoint] = []
+    stack = contextlib.ExitStack()
 
     def make(
         array: np.ndarray, dtype: str, operation: Operation = Operation.COPY, allow_nonfinite: bool = False
@@ -42,9 +48,11 @@ def stream_of(tmp_path: Path):  # type: ignore[no-untyped-def]
         prefix = tmp_path / f"model-{len(opened)}"
         write_v2(prefix, {"x": array})
         opened.append(open_checkpoint(prefix))
-        return TensorStream(opened[-1], (move("x", array.shape, operation),), dtype, allow_nonfinite)
+        follower = stack.enter_context(Follower())
+        return TensorStream(opened[-1], (move("x", array.shape, operation),), dtype, allow_nonfinite, follower)
 
-    yield make
+    with stack:
+        yield make
     for checkpoint in opened:
         checkpoint.close()
 
@@ -62,6 +70,19 @@ def refused(stream: TensorStream) -> ValueRefused:
 
 def random(*shape: int, dtype: str = "float32") -> np.ndarray:
     return np.random.default_rng(1).standard_normal(shape).astype(numpy_dtype(dtype))
+
+
+class Slow(Follower):
+    def __init__(self, delay: float) -> None:
+        super().__init__()
+        self.delay = delay
+
+    def do(self, action: Action) -> None:
+        def late() -> None:
+            time.sleep(self.delay)
+            action()
+
+        super().do(late)
 
 
 class TestBytes:
@@ -100,6 +121,24 @@ class TestBytes:
     def test_a_second_run_gives_the_same(self, stream_of) -> None:
         stream = stream_of(random(500, 700), "float16", Operation.TRANSPOSE)
         assert np.array_equal(joined(stream), joined(stream))
+
+    @pytest.mark.parametrize("delay", [0, 0.001])
+    def test_a_slow_follower_still_compares_what_was_written(self, tmp_path: Path, delay: float) -> None:
+        """No kernel is turned into the buffer, and nothing read into another, that it has not looked at yet."""
+        arrays = {f"{kind}{number}": random(700, 900) for number in range(4) for kind in ("copied", "turned")}
+        write_v2(tmp_path / "m", arrays)
+        moves = tuple(
+            move(name, array.shape, Operation.TRANSPOSE if name.startswith("turned") else Operation.COPY)
+            for name, array in arrays.items()
+        )
+        specs = [TensorSpec(move.tensor, "float32", move.tensor_shape) for move in moves]
+        with open_checkpoint(tmp_path / "m") as checkpoint, Slow(delay) as follower:
+            stream = TensorStream(checkpoint, moves, "float32", False, follower)
+            write_weights(tmp_path / "w", specs, lambda spec: stream.pieces(spec.name), follower)
+        with open_weights(tmp_path / "w") as stored:
+            for name, array in arrays.items():
+                expected = array.T if name.startswith("turned") else array
+                assert np.array_equal(stored.read(f"{name}.weight").reshape(expected.shape), expected)
 
     def test_damage_is_a_wrong_checksum_even_where_it_looks_like_a_nan(self, stream_of, tmp_path: Path) -> None:
         stream = stream_of(random(LARGE), "float32")

@@ -13,6 +13,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,7 @@ import numpy as np
 
 from electra_convert.atomic import write_failure
 from electra_convert.errors import EnvironmentFailure, FolderError, OutputError
+from electra_convert.following import Follower
 from electra_convert.hf.header import Header, TensorSpec, encode_header, file_order, read_header
 from electra_convert.progress import Meter, Progress, no_progress
 
@@ -34,8 +36,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Pieces = Callable[[TensorSpec], Iterable[Array]]
 """Gives a tensor's values in C order, as arrays of its type, or of uint8 for bytes that are little-endian already.
 
-Each array may be of any size, and may be overwritten once the next one is asked for. Called once for writing and once
-more for reading back, in `file_order`."""
+Each array may be of any size, and may be overwritten once the next one is asked for, if the follower has done by then
+what it was given before. Called in `file_order`."""
 
 # What posix_fallocate says on a file system that knows no reservation; writing will show whether there is space.
 _NO_RESERVATION = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM}
@@ -56,29 +58,32 @@ def weights_nbytes(tensors: Sequence[TensorSpec]) -> int:
 
 
 def write_weights(
-    path: Path, tensors: Sequence[TensorSpec], pieces: Pieces, progress: Progress = no_progress
+    path: Path,
+    tensors: Sequence[TensorSpec],
+    pieces: Pieces,
+    follower: Follower,
+    progress: Progress = no_progress,
 ) -> WrittenWeights:
-    """Write a new file; `synced` brings it to the disk.
+    """Write a new file, and have the follower read each piece back and compare it bit for bit.
 
-    Raises OutputError if the disk does not take it, ValueError if `pieces` gives another type or number of bytes
-    than the tensor has; what `pieces` raises passes through.
+    `synced` then brings it to the disk, and `read_again` looks at what is there in the end.
+
+    Raises OutputError if the disk does not take it, or gives back other bytes (naming the tensor and the first one),
+    ValueError if `pieces` gives another type or number of bytes than the tensor has; what `pieces` raises passes
+    through.
     """
     ordered = file_order(tensors)
     header = encode_header(ordered)
     total = len(header) + sum(tensor.nbytes for tensor in ordered)
     meter = Meter(progress, total, "writing")
-    checksums: dict[str, int] = {}
-    with _NewFile(path, total) as file:
-        file.write(np.frombuffer(header, np.uint8))
-        meter.advance(len(header))
-        for tensor in ordered:
-            crc = 0
-            for piece in _byte_pieces(tensor, pieces):
-                crc = google_crc32c.extend(crc, piece)
-                file.write(piece)
-                meter.advance(piece.nbytes)
-            checksums[tensor.name] = crc
-    return WrittenWeights(total, file.crc32c, checksums)
+    with _NewFile(path, total) as file, _ReadBack(path) as back:
+        for name, piece in _file_pieces(header, ordered, pieces):
+            file.write(piece)
+            follower.do(partial(back.compare, name, piece))
+            meter.advance(piece.nbytes)
+        follower.wait()
+    checksums = {tensor.name: back.parts.get(tensor.name, 0) for tensor in ordered}
+    return WrittenWeights(total, back.crc32c, checksums)
 
 
 @contextlib.contextmanager
@@ -113,38 +118,44 @@ def synced(path: Path) -> Iterator[None]:
         raise error
 
 
-def read_back(path: Path, tensors: Sequence[TensorSpec], pieces: Pieces, progress: Progress = no_progress) -> None:
-    """Compare the file with what it was written from, bit for bit.
+def read_again(
+    path: Path, tensors: Sequence[TensorSpec], written: WrittenWeights, progress: Progress = no_progress
+) -> None:
+    """Read the whole file anew, and compare its header with what the library makes of it, its bytes by checksums.
 
-    Raises OutputError that names the first tensor and byte that differ; what `pieces` raises passes through, and a
-    source that has changed since it was written from is asked first.
+    What `write_weights` read back may have come from a cache that the disk, or a server behind it, does not agree with.
+
+    Raises OutputError that names the first tensor that differs.
     """
     ordered = file_order(tensors)
     header = encode_header(ordered)
-    total = len(header) + sum(tensor.nbytes for tensor in ordered)
-    meter = Meter(progress, total, "reading back")
+    meter = Meter(progress, written.nbytes, "reading back")
     try:
         accepted = read_header(path)
     except FolderError as error:
-        raise _difference(path, "header", found=str(error), expected="what was written") from error
+        raise _difference(path, None, found=str(error), expected="what was written") from error
+    if dict(accepted.tensors) != {tensor.name: tensor for tensor in ordered}:
+        raise _difference(path, None, found="other names, types or shapes", expected="what was written")
+    buffer = np.empty(PIECE, np.uint8)
+    parts: list[tuple[str | None, int, int]] = [
+        (None, len(header), google_crc32c.value(header)),
+        *((tensor.name, tensor.nbytes, written.tensors[tensor.name]) for tensor in ordered),
+    ]
+    offset = 0
     with _open(path) as file:
-        if dict(accepted.tensors) != {tensor.name: tensor for tensor in ordered}:
-            raise _difference(path, "header", found="other names, types or shapes", expected="what was written")
-        buffer = np.empty(PIECE, np.uint8)
-        offset = 0
-        for tensor, written in _file_pieces(header, ordered, pieces):
-            try:
-                stored = buffer[: _fill(file, buffer[: written.nbytes])]
-            except OSError as error:
-                raise _cannot_read(f"{path}, byte {offset}", error) from error
-            if not np.array_equal(stored, written):
-                written = written.copy()
-                # A source that checks its values does so at their end, and then it is the one to blame.
-                for _ in pieces(tensor) if tensor else ():
-                    pass
-                raise _first_difference(path, offset, tensor.name if tensor else "header", stored, written)
-            offset += written.nbytes
-            meter.advance(written.nbytes)
+        for name, nbytes, expected in parts:
+            crc = 0
+            for start in range(0, nbytes, PIECE):
+                piece = buffer[: min(PIECE, nbytes - start)]
+                try:
+                    crc = google_crc32c.extend(crc, piece[: _fill(file, piece)])
+                except OSError as error:
+                    raise _cannot_read(f"{path}, byte {offset + start}", error) from error
+                meter.advance(piece.nbytes)
+            if crc != expected:
+                where = f"{path}, bytes {offset} to {offset + nbytes - 1}"
+                raise _difference(where, name, found=f"CRC-32C 0x{crc:08x}", expected=f"0x{expected:08x}")
+            offset += nbytes
 
 
 class Weights:
@@ -215,10 +226,9 @@ def open_weights(path: str | os.PathLike[str]) -> Weights:
 
 
 class _NewFile:
-    """A file being written: reserves its space, counts its CRC-32C, and turns the system's refusals into ours."""
+    """A file being written: reserves its space, and turns the system's refusals into ours."""
 
     def __init__(self, path: Path, total: int) -> None:
-        self.crc32c = 0
         self._path, self._total = path, total
         with self._refusals():
             self._file = open(path, "xb", buffering=0)  # noqa: SIM115 - closed by __exit__
@@ -243,7 +253,6 @@ class _NewFile:
 
     def write(self, piece: Array) -> None:
         """Write all bytes of a flat uint8 array."""
-        self.crc32c = google_crc32c.extend(self.crc32c, piece)
         rest = piece.data
         with self._refusals():
             while rest:
@@ -261,15 +270,47 @@ class _NewFile:
             raise write_failure(self._path, error, self._total) from error
 
 
-def _file_pieces(
-    header: bytes, ordered: Sequence[TensorSpec], pieces: Pieces
-) -> Iterator[tuple[TensorSpec | None, Array]]:
-    """Yield the whole file in pieces, each with the tensor that it belongs to, or None for the header."""
+class _ReadBack:
+    """Reads a file behind whoever writes it; has the CRC-32C of the whole, and of each part by the tensor's name.
+
+    The header's name is None, here as in messages about it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.crc32c = 0
+        self.parts: dict[str | None, int] = {}
+        self._path, self._file = path, _open(path)
+        self._buffer = np.empty(PIECE, np.uint8)
+        self._offset = 0
+
+    def __enter__(self) -> _ReadBack:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def compare(self, name: str | None, written: Array) -> None:
+        """Compare the file's next bytes with what was written."""
+        try:
+            stored = self._buffer[: _fill(self._file, self._buffer[: written.nbytes])]
+        except OSError as error:
+            raise _cannot_read(f"{self._path}, byte {self._offset}", error) from error
+        if not np.array_equal(stored, written):
+            raise _first_difference(self._path, self._offset, name, stored, written)
+        self.crc32c = google_crc32c.extend(self.crc32c, stored)
+        self.parts[name] = google_crc32c.extend(self.parts.get(name, 0), stored)
+        self._offset += stored.nbytes
+
+
+def _file_pieces(header: bytes, ordered: Sequence[TensorSpec], pieces: Pieces) -> Iterator[tuple[str | None, Array]]:
+    """Yield the whole file in pieces, each with the name of the tensor that it belongs to, or None for the header."""
     for start in range(0, len(header), PIECE):
         yield None, np.frombuffer(header, np.uint8)[start : start + PIECE]
     for tensor in ordered:
         for piece in _byte_pieces(tensor, pieces):
-            yield tensor, piece
+            yield tensor.name, piece
 
 
 def _byte_pieces(tensor: TensorSpec, pieces: Pieces) -> Iterator[Array]:
@@ -324,7 +365,7 @@ def stored_dtype(name: str) -> np.dtype[Any]:
     return little
 
 
-def _first_difference(path: Path, offset: int, name: str, stored: Array, written: Array) -> OutputError:
+def _first_difference(path: Path, offset: int, name: str | None, stored: Array, written: Array) -> OutputError:
     if stored.nbytes < written.nbytes:
         end = offset + stored.nbytes
         return _difference(path, name, found=f"end of the file at byte {end}", expected=f"{written.nbytes} bytes more")
@@ -334,11 +375,11 @@ def _first_difference(path: Path, offset: int, name: str, stored: Array, written
     )
 
 
-def _difference(where: str | Path, tensor: str, found: str, expected: str) -> OutputError:
+def _difference(where: str | Path, name: str | None, found: str, expected: str) -> OutputError:
     return OutputError(
         "what was read back is not what was written",
         where=str(where),
-        tensor=tensor,
+        tensor="header" if name is None else name,
         found=found,
         expected=expected,
         hint="memory or disk may be faulty; run again, elsewhere if it happens twice",

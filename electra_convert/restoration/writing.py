@@ -14,6 +14,7 @@ from electra_convert.atomic import write_failure
 from electra_convert.electra.layout import STEP, find_layout
 from electra_convert.electra.mapping import Move
 from electra_convert.errors import CheckpointError, LayoutError, OutputError
+from electra_convert.following import Follower
 from electra_convert.hf.files import json_text, write_file
 from electra_convert.hf.folder import VOCABULARY
 from electra_convert.progress import Meter, Progress
@@ -107,14 +108,15 @@ class CheckpointWriter:
         name, written = half.source.half, {move.tensor: move for move in half.moves}
         layout = find_layout({variable.name: variable.shape for variable in checkpoint.variables.values()})
         back = half.moves if name == "encoder" else layout.half(name).moves
-        stream = TensorStream(checkpoint, back, self.plan.dtype, allow_nonfinite=True)
-        for move in back:
-            given = self.streams[id(half)].tensor(written[move.tensor])
-            at = first_difference(_metered(stream.pieces(move.tensor), meter), given)
-            if at is not None:
-                # A folder that was written meanwhile is the one to blame.
-                half.source.check_unchanged()
-                raise _difference(f"{move.variable}, value {at}", f"that of {move.tensor}")
+        with Follower() as follower:
+            stream = TensorStream(checkpoint, back, self.plan.dtype, allow_nonfinite=True, follower=follower)
+            for move in back:
+                given = self.streams[id(half)].tensor(written[move.tensor])
+                at = first_difference(_metered(stream.pieces(move.tensor), meter), given)
+                if at is not None:
+                    # A folder that was written meanwhile is the one to blame.
+                    half.source.check_unchanged()
+                    raise _difference(f"{move.variable}, value {at}", f"that of {move.tensor}")
         return len(back)
 
     def _compare_slots(self, checkpoint: Checkpoint) -> None:

@@ -144,20 +144,22 @@ class Checkpoint:
             pass
         return content.view(variable.dtype.numpy).reshape(variable.shape)
 
-    def chunks(self, name: str, size: int = PIECE) -> Iterator[np.ndarray]:
+    def chunks(self, name: str, size: int = PIECE, buffers: Iterator[np.ndarray] | None = None) -> Iterator[np.ndarray]:
         """Yield a variable in flat pieces of at most `size` bytes, in C order and native byte order.
 
-        Each piece is a view of one buffer that the next piece overwrites. The checksum is known after the last piece:
-        a `ChecksumError` then says that those before were not to be trusted. Raises otherwise as `read` does.
+        Each piece is a view of the next of `buffers`, flat uint8 of `size` bytes or more; of one that the next piece
+        overwrites where none are given. The checksum is known after the last piece: a `ChecksumError` then says that
+        those before were not to be trusted. Raises otherwise as `read` does.
         """
         import numpy as np
 
         variable = self._get(name)
-        itemsize = variable.dtype.size
-        buffer = np.empty(min(max(size // itemsize, 1) * itemsize, variable.nbytes), np.uint8)
-        full, rest = divmod(variable.nbytes, buffer.nbytes or 1)
-        targets = [*repeat(buffer, full), *([buffer[:rest]] if rest else [])]
-        dtype = variable.dtype.numpy
+        itemsize, dtype = variable.dtype.size, variable.dtype.numpy
+        step = max(size // itemsize, 1) * itemsize
+        if buffers is None:
+            buffers = repeat(np.empty(min(step, variable.nbytes), np.uint8))
+        starts = range(0, variable.nbytes, step)
+        targets = (buffer[: min(step, variable.nbytes - at)] for at, buffer in zip(starts, buffers, strict=False))
         for piece in self._reader.fill(variable, targets):
             yield piece.view(dtype)
 
