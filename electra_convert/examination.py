@@ -8,9 +8,9 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from electra_convert.electra.heads import TaskKind, choose_head
 from electra_convert.electra.layout import Layout, find_layout
@@ -53,8 +53,7 @@ class CheckpointSummary:
         return {field: getattr(self, field) for field in self.__slots__}
 
 
-@dataclass(frozen=True, slots=True)
-class Examination:
+class Examination(NamedTuple):
     """A checkpoint as ELECTRA."""
 
     layout: Layout
@@ -93,7 +92,7 @@ class Examination:
 
     def with_task(self, task: Task) -> Examination:
         """Return the examination with a task chosen: `layout.half("task")` is it."""
-        return replace(self, layout=self.layout.with_task(task))
+        return self._replace(layout=self.layout.with_task(task))
 
 
 def examine(checkpoint: Checkpoint, ignore: Sequence[str] = ()) -> Examination:

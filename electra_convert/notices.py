@@ -6,14 +6,12 @@ A *note* stands in the record and under `-v` only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from electra_convert.wording import Fact, describe, renamed
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(NamedTuple):
     """A warning or a note: what, the facts, and a hint where there is something to do."""
 
     kind: Literal["warning", "note"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from electra_convert.electra.heads import find_heads, ignorable
 from electra_convert.electra.hparams import Hparams
@@ -43,8 +43,7 @@ TRAINED_BY = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class HalfPlan:
+class HalfPlan(NamedTuple):
     """One half: its tensors, its config, the type it is exported in; the task, where it is one."""
 
     half: HalfName
@@ -82,8 +81,7 @@ class LeftOut:
         return {"what": self.what, "count": self.count, "reason": self.reason}
 
 
-@dataclass(frozen=True, slots=True)
-class ConversionPlan:
+class ConversionPlan(NamedTuple):
     """What will be written, and what a person should know about it."""
 
     examination: Examination
@@ -124,7 +122,7 @@ def plan_conversion(checkpoint: Checkpoint, options: Options) -> ConversionPlan:
         notices += plan.settled.notices
     if layout.task and layout.task.task:
         task, found = plan_task(layout.task.task, given)
-        halves = (replace(halves[0], task=task),)
+        halves = (halves[0]._replace(task=task),)
         notices += [*task.task.notices, *found]
     tokenizing, found = plan_tokenizer(checkpoint, examination, options, given.hparams, halves[0].settled.config)
     lengths = _trained_lengths(checkpoint, examination, given.hparams)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,4 +107,4 @@ def find_task(examination: Examination, folder: Path, name: str | None = None) -
     own = [kind for kind in heads[task.name].kinds if kind in kinds]
     if not task.notices or not own:
         return task
-    return replace(task, kind=own[0], origin=Origin("config", "architectures in config.json"), notices=())
+    return task._replace(kind=own[0], origin=Origin("config", "architectures in config.json"), notices=())

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from electra_convert.electra.config import Origin
 from electra_convert.electra.settings import Given
@@ -36,8 +35,7 @@ NO_ANSWER_MASK = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class TaskPlan:
+class TaskPlan(NamedTuple):
     """A task to export; `labels` are empty for question answering, whose class has two outputs and no names."""
 
     task: Task

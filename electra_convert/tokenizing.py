@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from electra_convert.electra.config import ElectraConfig
 from electra_convert.electra.hparams import Hparams
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
     from electra_convert.tf1.checkpoint import Checkpoint
 
 
-@dataclass(frozen=True, slots=True)
-class Tokenizing:
+class Tokenizing(NamedTuple):
     """The vocabulary and casing to write, and the longest input the tokenizer lets pass."""
 
     vocabulary: Vocabulary

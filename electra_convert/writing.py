@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from electra_convert.electra.config import Origin
 from electra_convert.electra.mapping import HalfName
@@ -37,8 +36,7 @@ OTHER_FILES = 1 << 20
 VOCABULARY_TIMES = 10
 
 
-@dataclass(frozen=True, slots=True)
-class HalfExport:
+class HalfExport(NamedTuple):
     """One half as it was exported: where to, how much, with which config and from which sources.
 
     `parity` has the exact figures of the proof that `verification` rounds; None where there was none.
@@ -147,7 +145,7 @@ def write_half(
     files = tuple(sorted((path.name, path.stat().st_size) for path in folder.iterdir()))
     checked = f"{len(half.moves)} of {len(half.moves)} tensors read back bit for bit"
     export = _export(half, shown, written.nbytes, files, checked, verification)
-    return replace(export, parity=None if parity is None else parity.figures()), found
+    return export._replace(parity=None if parity is None else parity.figures()), found
 
 
 def planned_half(half: HalfPlan, shown: str, tokenizer: bool) -> HalfExport:

@@ -10,7 +10,7 @@ Errors of our own know their code (`errors.py`); this is about everything else t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import click
 
@@ -27,8 +27,7 @@ class Interruption(ElectraConvertError):
     """The process was asked to stop."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(NamedTuple):
     """How a run failed: its exit code, what to show, and lines to show above that (usage, a traceback)."""
 
     status: int

@@ -7,7 +7,7 @@ V vocabulary, E embedding size, H hidden size, I intermediate size, P positions,
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 LETTERS = {
     "V": "vocab_size",
@@ -51,8 +51,7 @@ class ElectraConfig:
         return asdict(self)
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Where a value came from: the kind of source, and the place in it."""
 
     source: Source

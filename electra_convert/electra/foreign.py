@@ -8,14 +8,13 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from electra_convert.errors import LayoutError
 from electra_convert.wording import some
 
 
-@dataclass(frozen=True, slots=True)
-class Foreign:
+class Foreign(NamedTuple):
     """Another model: its name, a pattern that only its variables match, and the way out where there is one."""
 
     model: str

@@ -24,8 +24,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from electra_convert.electra.mapping import COPY, TRANSPOSE, Operation, Row, Shape
 from electra_convert.errors import LayoutError, SettingError
@@ -57,8 +56,7 @@ ROWS = (
 # fmt: on
 
 
-@dataclass(frozen=True, slots=True)
-class HeadClass:
+class HeadClass(NamedTuple):
     """How one kind of task is exported: the class, the part of `ROWS`, and what config.json calls the problem."""
 
     architecture: str
@@ -74,8 +72,7 @@ CLASSES: dict[TaskKind, HeadClass] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(NamedTuple):
     """One way in which Google's code builds a head: its dense layers, and what it may be, or why it cannot be had."""
 
     layers: frozenset[str]
@@ -107,8 +104,7 @@ _VARIABLE = re.compile(rf"{SCOPE}/(?P<task>[A-Za-z0-9_.>-]+)/(?P<layer>[^/]+)/(?
 _TASK = re.compile(rf"{SCOPE}/(?P<task>[^/]+)/")
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """The head of one task as names and shapes give it; `kinds` are what it may be, none where it is refused."""
 
     task: str
@@ -128,7 +124,7 @@ class Head:
         form = next((form for form in FORMS if form.layers == self.layers), None)
         if form is None or not form.can_ignore:
             return self
-        return replace(self, layers=form.layers - form.can_ignore, kinds=("question answering",), refusal=None)
+        return self._replace(layers=form.layers - form.can_ignore, kinds=("question answering",), refusal=None)
 
 
 def find_heads(weights: Mapping[str, Shape], hidden_size: int) -> dict[str, Head]:

@@ -11,8 +11,7 @@ shapes tell them, so only the sizes that X names are compared.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from electra_convert.electra.config import heads_by_rule
 from electra_convert.electra.mapping import HalfName
@@ -96,8 +95,7 @@ FITTING: dict[tuple[str, bool], frozenset[str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Hparams:
+class Hparams(NamedTuple):
     """What was passed as `--hparams`, checked for types."""
 
     document: Mapping[str, Any]

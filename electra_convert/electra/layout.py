@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from electra_convert.electra.foreign import refuse_foreign, unknown_hint
 from electra_convert.electra.heads import ENCODER_HINT, Head, find_heads
@@ -41,8 +40,7 @@ KNOWN_SCALARS = {STEP: "the training step", "generator_predictions/temperature":
 SLOT_ENDINGS = ("/adam_m", "/adam_v")
 
 
-@dataclass(frozen=True, slots=True)
-class Half:
+class Half(NamedTuple):
     """One half as names and shapes give it: its scopes, its sizes by letter, its moves; or why it cannot be had.
 
     The encoder and a task are taken as halves too: the tower `electra`, without a head or with a fine-tuned one.
@@ -72,8 +70,7 @@ class Half:
         return self.refusal is None
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """What a checkpoint holds: set-up, both halves, the encoder, the heads of tasks, a kind for every variable.
 
     `task` is the one that was chosen with `with_task`.
@@ -95,11 +92,11 @@ class Layout:
         """Return the layout with a task chosen, so that `half("task")` is it."""
         encoder = self.encoder
         if encoder.refusal is not None:
-            return replace(self, task=replace(encoder, name="task", task=task))
+            return self._replace(task=encoder._replace(name="task", task=task))
         letters = {**encoder.letters, "N": task.labels}
         scopes = Scopes("electra", "electra", task.scope)
         its = moves("task", scopes, letters, encoder.layers, task.rows)
-        return replace(self, task=Half("task", scopes, encoder.letters, encoder.layers, its, None, task))
+        return self._replace(task=Half("task", scopes, encoder.letters, encoder.layers, its, None, task))
 
     def names_of(self, kind: Kind) -> list[str]:
         """Return the variables of one kind, in name order."""

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from electra_convert.electra.config import LETTERS, ElectraConfig
 
@@ -83,8 +82,7 @@ class Operation(Enum):
 COPY, TRANSPOSE = Operation.COPY, Operation.TRANSPOSE
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One kind of tensor: the part of the tower it belongs to, both names, the operation, the variable's shape.
 
     `variable` may be several names, or none, between spaces. `made` is the tensor's shape where the operation and the
@@ -152,8 +150,7 @@ ENCODER_ARCHITECTURE = "ElectraModel"
 TOWER_PREFIX = "electra."
 
 
-@dataclass(frozen=True, slots=True)
-class Scopes:
+class Scopes(NamedTuple):
     """The scopes of one tower: whose embeddings it reads, where its encoder stands, and its head."""
 
     emb: str
@@ -161,8 +158,7 @@ class Scopes:
     head: str = "generator_predictions"
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(NamedTuple):
     """One row for one tower and layer: a variable (or several, or none), the tensor it becomes, and both shapes."""
 
     row: Row

@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from electra_convert.electra.config import LETTERS, ElectraConfig, Origin, Source, heads_by_rule
 from electra_convert.electra.heads import ENCODER_HINT
@@ -66,15 +66,13 @@ class Given:
     labels_where: str = "--labels"
 
 
-@dataclass(frozen=True, slots=True)
-class GraphValues:
+class GraphValues(NamedTuple):
     """What the original graph says of one tower: values by field name, each with the node it came from."""
 
     values: Mapping[str, tuple[Any, str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """The config of a half, the origin of every field, and what a person should know about it."""
 
     config: ElectraConfig
@@ -82,8 +80,7 @@ class Settled:
     notices: tuple[Notice, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Offer:
+class _Offer(NamedTuple):
     """One source's value for a field."""
 
     source: Source

@@ -13,14 +13,13 @@ Every combination of options that google-research/electra's `run_pretraining.py`
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from electra_convert.electra.mapping import Scopes
 from electra_convert.errors import LayoutError
 
 
-@dataclass(frozen=True, slots=True)
-class Setup:
+class Setup(NamedTuple):
     """One way in which Google's code builds the two networks, and how its scopes give the halves.
 
     A half is either the scopes to take it from, or the reason why it cannot be had.

@@ -10,8 +10,7 @@ The first that knows decides:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from electra_convert.electra.config import Origin
 from electra_convert.electra.heads import CLASSES, ENCODER_HINT, REFUSED, ROWS, SCOPE, Head, TaskKind
@@ -20,8 +19,7 @@ from electra_convert.errors import LayoutError, SettingError
 from electra_convert.notices import Notice, warning
 
 
-@dataclass(frozen=True, slots=True)
-class KnownTask:
+class KnownTask(NamedTuple):
     """A task that Google's code knows by its name: its kind, its labels in order, the scale of its score."""
 
     kind: TaskKind
@@ -48,8 +46,7 @@ KNOWN_TASKS: dict[str, KnownTask] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(NamedTuple):
     """A head that can be exported: what kind of task it was trained for, and who says so."""
 
     name: str

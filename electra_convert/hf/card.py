@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from electra_convert.hf.files import json_text, write_file
 from electra_convert.wording import printable
@@ -25,8 +25,7 @@ SOURCES: Mapping[str, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class CardValue:
+class CardValue(NamedTuple):
     """A value of `config.json` and its source, one of `SOURCES`."""
 
     name: str
@@ -34,8 +33,7 @@ class CardValue:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class CardFacts:
+class CardFacts(NamedTuple):
     """All that the card says."""
 
     checkpoint: str

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from electra_convert.errors import UsageError
 from electra_convert.notices import Notice, note, warning
@@ -27,9 +26,10 @@ CLEAR_SHARE = 0.01
 
 _EXAMPLES = 3
 
+_OPENING = {"[": "]", "<": ">"}
 
-@dataclass(frozen=True, slots=True)
-class Casing:
+
+class Casing(NamedTuple):
     """What is done to text before it is split, where each value is from, and what the vocabulary says about it."""
 
     do_lower_case: bool
@@ -75,8 +75,7 @@ def find_casing(
     return Casing(lower_case, strip_accents, source, strip_accents_source, signs.summary(), notices)
 
 
-@dataclass(frozen=True, slots=True)
-class _Signs:
+class _Signs(NamedTuple):
     """The ordinary tokens that lower-casing would change, and those that stripping accents would change."""
 
     ordinary: int
@@ -85,7 +84,7 @@ class _Signs:
 
     @classmethod
     def of(cls, tokens: Sequence[str]) -> _Signs:
-        ordinary = [token for token in tokens if not _is_marker(token)]
+        ordinary = [token for token in tokens if token[:1] not in _OPENING or not _is_marker(token)]
         return cls(
             len(ordinary),
             tuple(token for token in ordinary if token.lower() != token),
@@ -105,7 +104,7 @@ class _Signs:
 
 def _is_marker(token: str) -> bool:
     """Return whether the token is of the form `[…]` or `<…>`, which no text produces."""
-    return len(token) > 1 and (token[0], token[-1]) in {("[", "]"), ("<", ">")}
+    return len(token) > 1 and token[-1] == _OPENING.get(token[0])
 
 
 def _without_accents(token: str) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import google_crc32c
 
@@ -28,8 +28,7 @@ def files_of(tokenizer: bool) -> list[str]:
     return sorted([*own, SPECIAL_TOKENS, TOKENIZER, TOKENIZER_CONFIG, VOCABULARY] if tokenizer else own)
 
 
-@dataclass(frozen=True, slots=True)
-class FileSum:
+class FileSum(NamedTuple):
     """A file's name, size and CRC-32C."""
 
     name: str

@@ -19,8 +19,8 @@ import os
 import stat
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 import safetensors
 
@@ -55,8 +55,7 @@ _LENGTH = struct.Struct("<Q")
 _ALIGNMENT = 8
 
 
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
+class TensorSpec(NamedTuple):
     """A tensor without its values: name, NumPy's name of its type, shape."""
 
     name: str
@@ -69,8 +68,7 @@ class TensorSpec:
         return math.prod(self.shape) * DTYPES[self.dtype][1]
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """What a file's header says; `offsets` count from the start of the file."""
 
     tensors: Mapping[str, TensorSpec]

@@ -12,6 +12,7 @@ vocabulary from `tokenizer_config.json`, so a word of 101 to 200 characters is u
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from electra_convert.hf.casing import Casing
@@ -39,20 +40,22 @@ def write_tokenizer(folder: Path, vocabulary: Vocabulary, casing: Casing, max_le
 def tokenizer_text(vocabulary: Vocabulary, casing: Casing) -> str:
     """Return `tokenizer.json` as text, without a newline at its end, as the library writes it.
 
-    With indentation json takes 20 ms for 30,000 entries; on one line, with the indentation as separator, a quarter.
+    With indentation json takes 20 ms for 30,000 entries; quoting the tokens only, one a line, a fifth.
     """
-    entries = json.dumps(_entries(vocabulary), ensure_ascii=False, separators=(f",\n{ENTRY_INDENT}", ": "))
+    quoted = json.dumps([*vocabulary.ids], ensure_ascii=False, separators=("\n", ": "))[1:-1].split("\n")
+    entries = [f"{token}: {number}" for token, number in zip(quoted, vocabulary.ids.values(), strict=True)]
     document = json_text(_document(vocabulary, casing, {}), sort_keys=False).removesuffix("\n")
     head, tail = document.rsplit(NO_ENTRIES, 1)
-    return f"{head}{{\n{ENTRY_INDENT}{entries[1:-1]}\n{ENTRY_INDENT[2:]}}}{tail}"
+    separator = f",\n{ENTRY_INDENT}"
+    return f"{head}{{\n{ENTRY_INDENT}{separator.join(entries)}\n{ENTRY_INDENT[2:]}}}{tail}"
 
 
 def tokenizer_document(vocabulary: Vocabulary, casing: Casing) -> dict[str, object]:
     """Return `tokenizer.json`, its keys in the library's order."""
-    return _document(vocabulary, casing, _entries(vocabulary))
+    return _document(vocabulary, casing, vocabulary.ids)
 
 
-def _document(vocabulary: Vocabulary, casing: Casing, entries: dict[str, int]) -> dict[str, object]:
+def _document(vocabulary: Vocabulary, casing: Casing, entries: Mapping[str, int]) -> dict[str, object]:
     by_id = sorted(vocabulary.special_ids.items(), key=lambda item: item[1])
     return {
         "version": "1.0",
@@ -115,10 +118,6 @@ def special_tokens_map() -> dict[str, str]:
         "sep_token": "[SEP]",
         "unk_token": "[UNK]",
     }
-
-
-def _entries(vocabulary: Vocabulary) -> dict[str, int]:
-    return dict(sorted(vocabulary.ids.items(), key=lambda item: item[1]))
 
 
 def _post_processor(vocabulary: Vocabulary) -> dict[str, object]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import google_crc32c
 
@@ -37,9 +37,11 @@ _IMPOSTORS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Vocabulary:
-    """The tokens of a vocabulary: `tokens[i]` is line i, stripped; `ids` has each token once, by its last line."""
+class Vocabulary(NamedTuple):
+    """The tokens of a vocabulary: `tokens[i]` is line i, stripped; `ids` has each token once, by its last line.
+
+    `ids` is in the order of the ids.
+    """
 
     name: str
     tokens: tuple[str, ...]
@@ -75,16 +77,12 @@ def parse_vocabulary(data: bytes, shown: str) -> Vocabulary:
     lines = _decode(data, shown).split("\n")
     if not lines[-1]:
         del lines[-1]
-    tokens = tuple(line.strip() for line in lines)
-    for number, token in enumerate(tokens, start=1):
-        if "\r" in token:
-            raise VocabularyError(
-                "a carriage return stands inside a line of the vocabulary",
-                where=f"{shown}, line {number}",
-                found=token,
-                hint="some readers break the line there, so that all ids after it differ; rewrite the file with LF",
-            )
-    ids = {token: number for number, token in enumerate(tokens)}
+    tokens = tuple(map(str.strip, lines))
+    if b"\r" in data:
+        _refuse_carriage_returns(tokens, shown)
+    ids = dict(zip(tokens, range(len(tokens)), strict=True))
+    if len(ids) < len(tokens):
+        ids = dict(sorted(ids.items(), key=lambda entry: entry[1]))
     _require_special_tokens(ids, shown)
     # Notices go into the record, which names no folder.
     name = os.path.basename(shown)
@@ -143,6 +141,17 @@ def _refuse_endless(data: bytes, shown: str) -> None:
         )
 
 
+def _refuse_carriage_returns(tokens: Sequence[str], shown: str) -> None:
+    for number, token in enumerate(tokens, start=1):
+        if "\r" in token:
+            raise VocabularyError(
+                "a carriage return stands inside a line of the vocabulary",
+                where=f"{shown}, line {number}",
+                found=token,
+                hint="some readers break the line there, so that all ids after it differ; rewrite the file with LF",
+            )
+
+
 def _decode(data: bytes, shown: str) -> str:
     try:
         return data.decode("utf-8")
@@ -168,13 +177,15 @@ def _require_special_tokens(ids: Mapping[str, int], shown: str) -> None:
 
 
 def _notices(lines: Sequence[str], tokens: Sequence[str], name: str) -> tuple[Notice, ...]:
-    # Lines are counted from 1 for people, ids from 0.
-    changed = [
-        (number, line) for number, (line, token) in enumerate(zip(lines, tokens, strict=True), 1) if line != token
-    ]
+    # Lines are counted from 1 for people, ids from 0. Almost always there is nothing to tell, which is quickly seen.
+    changed = (
+        [(number, line) for number, (line, token) in enumerate(zip(lines, tokens, strict=True), 1) if line != token]
+        if tuple(lines) != tokens
+        else []
+    )
     crlf = sum(line.endswith("\r") for _, line in changed)
     stripped = [number for number, line in changed if line.strip() not in {"", line.rstrip("\r")}]
-    blank = [number for number, token in enumerate(tokens, 1) if not token]
+    blank = [number for number, token in enumerate(tokens, 1) if not token] if "" in tokens else []
     double = [f"{token}: lines {', '.join(map(str, at))}" for token, at in _places_of_doubles(tokens).items()]
     found: list[Notice] = []
     if double:

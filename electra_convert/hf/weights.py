@@ -12,12 +12,11 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import google_crc32c
 import numpy as np
@@ -43,8 +42,7 @@ what it was given before. Called in `file_order`."""
 _NO_RESERVATION = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM}
 
 
-@dataclass(frozen=True, slots=True)
-class WrittenWeights:
+class WrittenWeights(NamedTuple):
     """Bytes and CRC-32C of the file that was written, and the CRC-32C of each tensor's bytes in it."""
 
     nbytes: int

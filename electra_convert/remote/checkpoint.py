@@ -217,7 +217,7 @@ class _Fetching:
 
     def _bring_source(self, source: Source, address: Address, wanted: Wanted) -> dict[str, int]:
         """Fetch the files of a checkpoint; return name and size of the data files that were left where they are."""
-        folder = replace(address, parts=source.folder.relative_to(self._stage.root).parts)
+        folder = address._replace(parts=source.folder.relative_to(self._stage.root).parts)
         files = [folder.child(path.name) for path in (*source.files, *([source.meta] if source.meta else []))]
         self._remove_names()
         before = self._stage.bring([*files, *self._vocabulary(folder)])
@@ -240,7 +240,7 @@ class _Fetching:
     def _vocabulary(self, folder: Address) -> list[Address]:
         """Return where the vocabulary is: beside the checkpoint, or above it as Google's code keeps it."""
         above = vocabulary_folders(PurePosixPath("/", *folder.parts))
-        for each in (folder, *(replace(folder, parts=path.parts[1:]) for path in above)):
+        for each in (folder, *(folder._replace(parts=path.parts[1:]) for path in above)):
             address = each.child(VOCABULARY)
             if self._look_beside(address) is not None:
                 return [address]

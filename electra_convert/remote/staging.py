@@ -14,7 +14,6 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from electra_convert.errors import CheckpointError, ElectraConvertError, EnvironmentFailure, FolderError, InputError
@@ -89,7 +88,7 @@ def _named_by_url(folder: Path, address: Address) -> Iterator[None]:
 
 def root_of(address: Address) -> str:
     """Return what messages call the root of a store."""
-    return replace(address, parts=(), query="").shown
+    return address._replace(parts=(), query="").shown
 
 
 def _remove(folder: Path) -> None:

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from electra_convert.errors import ElectraConvertError, EnvironmentFailure, OutputError, UsageError
@@ -158,7 +157,7 @@ def _require_free(store: Store, address: Address, overwrite: bool) -> list[str]:
         raise OutputError(
             "the output is a whole bucket", where=address.shown, hint=f"choose a folder in it: {address.shown}/NAME"
         )
-    if address.scheme in BUCKETS and store.look(replace(address, parts=())) is None:
+    if address.scheme in BUCKETS and store.look(address._replace(parts=())) is None:
         raise OutputError("the bucket that is to hold the output is not there", where=address.shown)
     found = _files_at(store, address)
     if "" in found:

@@ -13,8 +13,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 from electra_convert.errors import UsageError
 
@@ -41,8 +40,7 @@ RECORD = "conversion.json"
 LARGEST_RECORD = 64 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """A URL in its parts: `s3://bucket/`, the names below it, and the query of an https address (`?…` or nothing).
 
     The root of a store without buckets or hosts is `memory://` or `file:///`. `is_folder` tells that the URL ended with
@@ -77,11 +75,11 @@ class Address:
     @property
     def parent(self) -> Address:
         """The folder that holds it; the root holds itself."""
-        return replace(self, parts=self.parts[:-1], is_folder=True)
+        return self._replace(parts=self.parts[:-1], is_folder=True)
 
     def child(self, name: str) -> Address:
         """Return an address below this one; `name` may have several parts."""
-        return replace(self, parts=(*self.parts, *name.split("/")), is_folder=False)
+        return self._replace(parts=(*self.parts, *name.split("/")), is_folder=False)
 
     def lies_in(self, other: Address) -> bool:
         """Return whether this is `other`, or below it."""

@@ -13,11 +13,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from electra_convert.errors import UnsupportedFeature
 from electra_convert.notices import Notice, note
@@ -25,7 +24,6 @@ from electra_convert.tf1.buffers import cut
 from electra_convert.tf1.bundle import Bundle
 from electra_convert.tf1.files import PIECE, SourceHandle
 from electra_convert.tf1.sources import FoundSource, Source, find_source
-from electra_convert.tf1.v1 import SavedSlices
 from electra_convert.tf1.variable import DataMode, Variable
 
 if TYPE_CHECKING:
@@ -39,8 +37,7 @@ STEP = "global_step"
 _STEP_IN_NAME = re.compile(r"-([0-9]{1,18})$")
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFile:
+class SourceFile(NamedTuple):
     """A file of the checkpoint: base name, bytes, and CRC-32C of all of it.
 
     `crc32c` is None for V2 data files: the index holds a checksum of each variable, and fixes theirs.
@@ -286,6 +283,8 @@ def _open_reader(source: Source, reader: Literal["auto", "tensorflow"], data: Da
         return TensorFlowReader(source.prefix, source.format, source.files, source.shown)
     if source.format == "V2":
         return Bundle(source.prefix, source.shown, data, source.elsewhere)
+    from electra_convert.tf1.v1 import SavedSlices
+
     return SavedSlices(source.files, [_shown_file(source, file) for file in source.files])
 
 

@@ -5,8 +5,7 @@ The numbers are those of tensorflow/core/framework/types.proto; 101 to 131 ("_RE
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from electra_convert.tf1.wire import Malformed
 
@@ -14,8 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-@dataclass(frozen=True, slots=True)
-class DType:
+class DType(NamedTuple):
     """The type of a variable's elements; `size` is bytes an element, 0 where elements differ (strings)."""
 
     number: int

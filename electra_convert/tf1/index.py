@@ -10,9 +10,9 @@ unknown fields, tensors that share bytes, slices that nothing owns (tensorflow/c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
+from typing import NamedTuple
 
 from electra_convert.errors import CheckpointError
 from electra_convert.tf1.dtypes import find_dtype
@@ -40,8 +40,7 @@ MOST_VARIABLES = 100_000
 MOST_SHARDS = 99_999
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
+class Extent(NamedTuple):
     """Where the bytes of a tensor, or of one slice of it, stand; `crc` is masked, `box` None for a whole tensor."""
 
     shard: int
@@ -51,8 +50,7 @@ class Extent:
     box: Box | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Index:
+class Index(NamedTuple):
     """The whole of an index: variables by name, sorted, and the extents of each."""
 
     shards: int

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from electra_convert.tf1 import state
 
@@ -29,8 +28,7 @@ _UNFINISHED_FOLDER = re.compile(r".+_temp(_[0-9a-f]+)?", re.DOTALL)
 _STEP = re.compile(r"(?:.*-)?([0-9]{1,18})", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Prefix:
+class Prefix(NamedTuple):
     """One checkpoint of a folder, by the names of its files.
 
     `files` is the `.index` of V2, or the one V1 file, or all V1 shards in order, whether they exist or not;

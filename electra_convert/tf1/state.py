@@ -20,7 +20,7 @@ TensorFlow takes no notice of a file that does not parse; here it is refused, wi
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from electra_convert.errors import CheckpointError
 
@@ -48,8 +48,7 @@ _LETTERS = {letter: byte.encode() for letter, byte in zip("nrtabfv\\'\"", "\n\r\
 _NOT_FINITE = re.compile("[+-]?(?:inf(?:inity)?|nan)f?", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """What a `checkpoint` file says: the newest path ("" if it says none) and the line it stands in, and all paths."""
 
     latest: str

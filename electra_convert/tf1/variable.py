@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from electra_convert.errors import CheckpointError
 from electra_convert.tf1.dtypes import DType
@@ -19,8 +18,7 @@ LONGEST_NAME = 1024
 NO_VARIABLES = "nothing was saved in it; pass another checkpoint of the training"
 
 
-@dataclass(frozen=True, slots=True)
-class Variable:
+class Variable(NamedTuple):
     """A named tensor: `nbytes` of values (0 for strings), in as many `slices` (1 unless it is partitioned)."""
 
     name: str
