@@ -120,8 +120,8 @@ def write_half(
         )
     stream.free()
     with synced(folder / names.WEIGHTS):
+        _write_config_and_tokenizer(folder, plan, half)
         read_again(folder / names.WEIGHTS, _specs(half), written, progress)
-    _write_config_and_tokenizer(folder, plan, half)
     # A network with NaN in its weights computes NaN: that warning says what would be found out here.
     provable = bool(options.verify) or not stream.nonfinite
     parity = _prove(source, plan, half, options, folder, shown, progress) if provable else None

@@ -88,7 +88,7 @@ def write_weights(
 def synced(path: Path) -> Iterator[None]:
     """Bring a file to the disk while the block runs; at its end it is there, or OutputError is raised.
 
-    The disk is waited for in a thread, since reading back takes about as long and needs only the processor.
+    The disk is waited for in a thread: reading back, and writing small files, needs only the processor.
     """
     failed: list[BaseException] = []
 
