@@ -96,7 +96,19 @@ class Bench:
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         for contender in random.sample([*self.commands], len(self.commands)):
             self._remove(self.target)
+            self._warm()
             self.runs[contender].append(run(self.commands[contender], environment))
+
+    def _warm(self) -> None:
+        """Use and free as much memory as the largest copy takes.
+
+        A virtual machine gives free memory back to its host, and the next to write gets it back page by page, at a
+        tenth of the speed. Without this every figure would hang on what ran, and was removed, some seconds before.
+        """
+        piece = bytes(16 << 20)
+        with tempfile.TemporaryFile(dir=self.target.parent, buffering=0) as file:
+            for _ in range(0, max(bytes_of(self.checkpoint), bytes_of(self.output)), len(piece)):
+                file.write(piece)
 
     def figures(self) -> dict[str, Any]:
         """Return medians and ratios."""

@@ -67,12 +67,17 @@ class Follower:
             self._unfinished.append(action)
             self._changed.notify_all()
 
+    @property
+    def idle(self) -> bool:
+        """Whether every action is done; where there is no thread, always."""
+        return not self._unfinished
+
     def share(self, action: Action) -> None:
         """Have an action done that may come before or after others: by the follower if it is idle, or at once here."""
-        if self._thread is None or self._unfinished:
-            action()
-        else:
+        if self.idle:
             self.do(action)
+        else:
+            action()
 
     def wait(self) -> None:
         """Return once every action is done."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from io import FileIO
@@ -29,6 +28,9 @@ from electra_convert.progress import Meter, Progress, no_progress
 
 # Reading, checksums and writing are no faster in larger pieces (measured), and a signal waits for one piece at most.
 PIECE = 1 << 20
+
+# Bytes brought to the disk while the next ones are written: a few calls for a large model.
+SYNCED_AT_ONCE = 128 << 20
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -74,12 +76,13 @@ def write_weights(
     header = encode_header(ordered)
     total = len(header) + sum(tensor.nbytes for tensor in ordered)
     meter = Meter(progress, total, "writing")
-    with _NewFile(path, total) as file, _ReadBack(path) as back:
+    with Follower() as disk, _NewFile(path, total, disk) as file, _ReadBack(path) as back:
         for name, piece in _file_pieces(header, ordered, pieces):
             file.write(piece)
             follower.do(partial(back.compare, name, piece))
             meter.advance(piece.nbytes)
         follower.wait()
+        disk.wait()
     checksums = {tensor.name: back.parts.get(tensor.name, 0) for tensor in ordered}
     return WrittenWeights(total, back.crc32c, checksums)
 
@@ -90,30 +93,18 @@ def synced(path: Path) -> Iterator[None]:
 
     The disk is waited for in a thread: reading back, and writing small files, needs only the processor.
     """
-    failed: list[BaseException] = []
 
     def sync() -> None:
         try:
             # Not the descriptor that wrote: it is closed. Windows brings to the disk only what is open for writing.
             with open(path, "r+b", buffering=0) as file:
                 os.fsync(file.fileno())
-        except BaseException as error:  # whatever it is, it belongs to the thread that waits
-            failed.append(error)
-
-    thread = threading.Thread(target=sync)
-    try:
-        thread.start()
-    except RuntimeError:  # no memory for its stack, or no more threads are allowed
-        sync()
-    try:
-        yield
-    finally:
-        if thread.ident is not None:
-            thread.join()
-    for error in failed:
-        if isinstance(error, OSError):
+        except OSError as error:
             raise write_failure(path, error, path.stat().st_size) from error
-        raise error
+
+    with Follower() as disk:
+        disk.do(sync)
+        yield
 
 
 def read_again(
@@ -224,10 +215,14 @@ def open_weights(path: str | os.PathLike[str]) -> Weights:
 
 
 class _NewFile:
-    """A file being written: reserves its space, and turns the system's refusals into ours."""
+    """A file being written: reserves its space, turns the system's refusals into ours.
 
-    def __init__(self, path: Path, total: int) -> None:
-        self._path, self._total = path, total
+    `disk` brings what was written to the disk meanwhile: the kernel alone would begin after half a minute.
+    """
+
+    def __init__(self, path: Path, total: int, disk: Follower) -> None:
+        self._path, self._total, self._disk = path, total, disk
+        self._unsynced = 0
         with self._refusals():
             self._file = open(path, "xb", buffering=0)  # noqa: SIM115 - closed by __exit__
 
@@ -259,6 +254,14 @@ class _NewFile:
                 if not count:
                     raise OSError(errno.EIO, "not one byte was taken")
                 rest = rest[count:]
+        self._unsynced += piece.nbytes
+        if self._unsynced >= SYNCED_AT_ONCE and self._disk.idle:
+            self._unsynced = 0
+            self._disk.do(self._sync)
+
+    def _sync(self) -> None:
+        with self._refusals():
+            os.fsync(self._file.fileno())
 
     @contextlib.contextmanager
     def _refusals(self) -> Iterator[None]:

@@ -290,6 +290,37 @@ class TestFullDisk:
         with pytest.raises(OutputError), synced(tmp_path / "w"):
             pass
 
+    def test_a_disk_that_fails_while_the_file_is_written_is_told_once_and_for_all(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The kernel tells a failed write-back to one fsync only: the last one would succeed."""
+        synced_files = []
+
+        def fail_once(descriptor: int) -> None:
+            synced_files.append(os.readlink(f"/proc/self/fd/{descriptor}") if sys.platform == "linux" else "")
+            raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr(weights_module, "SYNCED_AT_ONCE", PIECE)
+        monkeypatch.setattr(os, "fsync", fail_once)
+        arrays = {"x": np.zeros(10 * PIECE, np.uint8)}
+        with pytest.raises(OutputError, match="cannot be written") as caught:
+            write(tmp_path / "w", specs(arrays), whole(arrays))
+        assert caught.value.where == str(tmp_path / "w")
+        assert len(synced_files) == 1
+
+    def test_a_large_file_is_brought_to_the_disk_while_it_is_written(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sizes = []
+        original = os.fsync
+        monkeypatch.delattr(os, "posix_fallocate", raising=False)
+        monkeypatch.setattr(weights_module, "SYNCED_AT_ONCE", 2 * PIECE)
+        monkeypatch.setattr(os, "fsync", lambda file: (sizes.append(os.fstat(file).st_size), original(file)))
+        arrays = {"x": np.zeros(10 * PIECE, np.uint8)}
+        write(tmp_path / "w", specs(arrays), whole(arrays))
+        assert sizes
+        assert sizes[0] < 10 * PIECE
+
     def test_what_goes_wrong_while_the_disk_is_waited_for_is_told_first(self, tmp_path: Path) -> None:
         write(tmp_path / "w", [], lambda tensor: [])
         with pytest.raises(KeyError), synced(tmp_path / "w"):
