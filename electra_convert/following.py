@@ -67,17 +67,12 @@ class Follower:
             self._unfinished.append(action)
             self._changed.notify_all()
 
-    @property
-    def idle(self) -> bool:
-        """Whether every action is done; where there is no thread, always."""
-        return not self._unfinished
-
-    def share(self, action: Action) -> None:
-        """Have an action done that may come before or after others: by the follower if it is idle, or at once here."""
-        if self.idle:
-            self.do(action)
-        else:
-            action()
+    def offer(self, action: Action) -> bool:
+        """Have an action done if the follower is idle; return False if it is not, for the caller to do it at once."""
+        if self._thread is None or self._unfinished:
+            return False
+        self.do(action)
+        return True
 
     def wait(self) -> None:
         """Return once every action is done."""

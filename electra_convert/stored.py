@@ -19,7 +19,7 @@ import numpy as np
 from electra_convert.electra.mapping import OLD_ENDINGS, TIED, TOWER_PREFIX
 from electra_convert.errors import FolderError
 from electra_convert.hf.shards import INDEX, FolderWeights
-from electra_convert.hf.weights import stored_dtype
+from electra_convert.hf.weights import PIECE, stored_dtype
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -57,14 +57,16 @@ class StoredTensors(Mapping[str, Array]):
         stored = self._stored_name[name]
         return self._weights.read(stored) if self._weights else self._loaded[stored]
 
-    def chunks(self, name: str) -> Iterator[Array]:
-        """Yield a tensor in flat pieces, in C order; the next piece may overwrite the one before."""
+    def chunks(self, name: str, size: int = PIECE) -> Iterator[Array]:
+        """Yield a tensor in flat pieces of at most `size` bytes, in C order; the next may overwrite the one before."""
         stored = self._stored_name[name]
         if self._weights is None:
-            yield self._loaded[stored].reshape(-1)
+            values = self._loaded[stored].reshape(-1)
+            step = size // values.itemsize
+            yield from (values[start : start + step] for start in range(0, values.size, step))
             return
         dtype = stored_dtype(self.dtypes[name])
-        for piece in self._weights.chunks(stored):
+        for piece in self._weights.chunks(stored, size):
             yield piece.view(dtype)
 
     def __iter__(self) -> Iterator[str]:

@@ -7,9 +7,9 @@ at a time, which are still in the processor's cache then.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from functools import partial
-from itertools import cycle
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ import google_crc32c
 import numpy as np
 
 from electra_convert.electra.mapping import Move, Operation
-from electra_convert.errors import ValueRefused
+from electra_convert.errors import EnvironmentFailure, ValueRefused
 from electra_convert.following import BUFFERS, Follower
 from electra_convert.notices import Notice, warning
 
@@ -50,12 +50,16 @@ class TensorStream:
         self._checkpoint = checkpoint
         self._moves = {move.tensor: move for move in moves}
         self._dtype = numpy_dtype(dtype)
+        self._bits = np.dtype(f"u{self._dtype.itemsize}")
         self._allow_nonfinite = allow_nonfinite
         self._follower = follower
         turned = [move for move in moves if move.operation is Operation.TRANSPOSE]
         self._kernel = np.empty(max((prod(move.tensor_shape) for move in turned), default=0), self._dtype)
         largest = max(map(self._piece_of, turned), default=PIECE)
-        self._buffers = cycle([np.empty(max(largest, PIECE), np.uint8) for _ in range(BUFFERS)])
+        self._buffers = [np.empty(max(largest, PIECE), np.uint8) for _ in range(BUFFERS)]
+        self._handed_over = 0
+        inputs = max((move.variable_shape[0] for move in turned), default=0)
+        self._factors = np.frombuffer(os.urandom(inputs * self._dtype.itemsize), self._bits) | 1
         self.variable_crcs: dict[str, int] = {}
         self.nonfinite: dict[str, int] = {}
 
@@ -77,7 +81,7 @@ class TensorStream:
     def free(self) -> None:
         """Give the buffers back: nothing is streamed any more."""
         self._kernel = self._kernel[:0].copy()
-        self._buffers = cycle(())
+        self._buffers = []
 
     def notices(self) -> list[Notice]:
         """Return a warning for every variable whose values are not all finite once rounded."""
@@ -92,35 +96,63 @@ class TensorStream:
         ]
 
     def _copied(self, move: Move) -> Iterator[np.ndarray]:
-        return (rounded for _, rounded in self._read(move, PIECE))
+        for _, rounded in self._read(move, PIECE):
+            yield rounded
+            self._handed_over += 1
 
     def _turned(self, move: Move) -> Iterator[np.ndarray]:
         inputs, outputs = move.variable_shape
         turned = self._kernel[: inputs * outputs].reshape(move.tensor_shape)
+        sums = np.zeros(outputs, self._bits)
         for start, rounded in self._read(move, self._piece_of(move)):
             rows = rounded.reshape(-1, outputs)
-            first = start // outputs
-            turn = partial(_turn, rows, turned[:, first : first + len(rows)])
+            part = slice(start // outputs, start // outputs + len(rows))
+            sums += np.einsum("i,ij->j", self._factors[part], rows.view(self._bits))
+            action = partial(turn, rows, turned[:, part])
             if not start:
                 self._follower.wait()  # it may not be done with the kernel that was here before
-            if first + len(rows) < inputs:
-                self._follower.share(turn)
+            # The last piece is waited for anyway.
+            if part.stop < inputs and self._follower.offer(action):
+                self._handed_over += 1
             else:
-                turn()
+                action()
         self._follower.wait()
+        self._follower.do(partial(self._check_turned, move, turned, sums))
         yield turned.reshape(-1)
+
+    def _check_turned(self, move: Move, turned: np.ndarray, sums: np.ndarray) -> None:
+        """Compare sums over the kernel as it was read with those over the tensor, each value times a factor of its row.
+
+        A kernel passes through two threads, and reading back cannot tell that what was written was wrong already. The
+        values are taken as integers, so sums are exact, and a factor is odd, so that no change of one value is lost.
+        """
+        found = np.einsum("ji,i->j", turned.view(self._bits), self._factors[: turned.shape[1]])
+        if not np.array_equal(found, sums):
+            at = int(np.argmax(found != sums))
+            raise EnvironmentFailure(
+                "a kernel was not transposed as it was read",
+                tensor=move.tensor,
+                where=f"row {at}",
+                found=f"sum 0x{int(found[at]):x}",
+                expected=f"0x{int(sums[at]):x}",
+                hint="memory may be faulty; run again, elsewhere if it happens twice",
+            )
+
+    def _spare_buffers(self) -> Iterator[np.ndarray]:
+        """Yield the buffer to read into, another one after each that was handed over."""
+        while True:
+            yield self._buffers[self._handed_over % BUFFERS]
 
     def _piece_of(self, kernel: Move) -> int:
         """Return the bytes of a kernel that are read at a time: whole strips of rows."""
-        strip = STRIP * kernel.variable_shape[1] * self._checkpoint.variables[kernel.variable].dtype.size
-        return max(1, PIECE // strip) * strip
+        return strips_of(kernel.variable_shape[1] * self._checkpoint.variables[kernel.variable].dtype.size)
 
     def _read(self, move: Move, size: int) -> Iterator[tuple[int, np.ndarray]]:
         """Yield a variable in flat pieces of at most `size` bytes, rounded, each with the place of its first value."""
         known, crc, start = self._checkpoint.checksum(move.variable), 0, 0
         # A stream may run again, and each run counts anew.
         self.nonfinite.pop(move.variable, None)
-        for piece in self._checkpoint.chunks(move.variable, size, self._buffers):
+        for piece in self._checkpoint.chunks(move.variable, size, self._spare_buffers()):
             if known is None:
                 crc = google_crc32c.extend(crc, _bytes_of(piece))
             rounded = self._rounded(piece)
@@ -174,8 +206,13 @@ class TensorStream:
         )
 
 
-def _turn(rows: np.ndarray, columns: np.ndarray) -> None:
-    """Make rows of a variable, (rows, out), columns of its tensor, (out, rows)."""
+def strips_of(row: int) -> int:
+    """Return the bytes of as many whole strips as fit a piece, or of one, for rows of so many bytes."""
+    return max(1, PIECE // (STRIP * row)) * STRIP * row
+
+
+def turn(rows: np.ndarray, columns: np.ndarray) -> None:
+    """Make rows of a matrix, (N, M), columns of the transposed one, (M, N)."""
     for first in range(0, len(rows), STRIP):
         columns[:, first : first + STRIP] = rows[first : first + STRIP].T
 

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from builders import write_v2
 
+from electra_convert import streaming as streaming_module
 from electra_convert.electra.mapping import Move, Operation, Row
-from electra_convert.errors import ChecksumError, ValueRefused
+from electra_convert.errors import ChecksumError, EnvironmentFailure, ValueRefused
 from electra_convert.following import Action, Follower
 from electra_convert.hf.header import TensorSpec
 from electra_convert.hf.weights import open_weights, write_weights
@@ -43,12 +44,16 @@ def stream_of(tmp_path: Path):  # type: ignore[no-untyped-def]
     stack = contextlib.ExitStack()
 
     def make(
-        array: np.ndarray, dtype: str, operation: Operation = Operation.COPY, allow_nonfinite: bool = False
+        array: np.ndarray,
+        dtype: str,
+        operation: Operation = Operation.COPY,
+        allow_nonfinite: bool = False,
+        follower: Follower | None = None,
     ) -> TensorStream:
         prefix = tmp_path / f"model-{len(opened)}"
         write_v2(prefix, {"x": array})
         opened.append(open_checkpoint(prefix))
-        follower = stack.enter_context(Follower())
+        follower = follower or stack.enter_context(Follower())
         return TensorStream(opened[-1], (move("x", array.shape, operation),), dtype, allow_nonfinite, follower)
 
     with stack:
@@ -114,6 +119,7 @@ class TestBytes:
         assert piece.nbytes == 1000 * 2000 * 4
         assert more < 4 * PIECE
         freed = weakref.ref(piece.base)
+        stream._follower.wait()
         stream.free()
         del piece
         assert freed() is None
@@ -122,10 +128,10 @@ class TestBytes:
         stream = stream_of(random(500, 700), "float16", Operation.TRANSPOSE)
         assert np.array_equal(joined(stream), joined(stream))
 
-    @pytest.mark.parametrize("delay", [0, 0.001])
-    def test_a_slow_follower_still_compares_what_was_written(self, tmp_path: Path, delay: float) -> None:
-        """No kernel is turned into the buffer, and nothing read into another, that it has not looked at yet."""
-        arrays = {f"{kind}{number}": random(700, 900) for number in range(4) for kind in ("copied", "turned")}
+    @pytest.mark.parametrize("delay", [0, 0.001, 0.02])
+    def test_a_slow_follower_still_turns_and_compares_what_was_read(self, tmp_path: Path, delay: float) -> None:
+        """Nothing is read, or turned, into a buffer that it has not done its work with yet."""
+        arrays = {f"{kind}{number}": random(1700, 900) for number in range(3) for kind in ("copied", "turned")}
         write_v2(tmp_path / "m", arrays)
         moves = tuple(
             move(name, array.shape, Operation.TRANSPOSE if name.startswith("turned") else Operation.COPY)
@@ -139,6 +145,28 @@ class TestBytes:
             for name, array in arrays.items():
                 expected = array.T if name.startswith("turned") else array
                 assert np.array_equal(stored.read(f"{name}.weight").reshape(expected.shape), expected)
+
+    @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+    def test_a_kernel_that_is_turned_wrongly_is_refused(
+        self, stream_of, dtype: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One bit, or rows in another order: what is written next would be read back as it was written."""
+        faults = {
+            "a bit": lambda columns: columns.view(f"u{columns.itemsize}")[3:4, 5:6].__ixor__(1),
+            "two rows": lambda columns: columns.__setitem__(slice(None), columns[:, ::-1].copy()),
+            "not at all": lambda columns: columns.fill(0),
+        }
+        original = streaming_module.turn
+        for name, fault in faults.items():
+
+            def wrong(rows: np.ndarray, columns: np.ndarray, fault: Callable[..., object] = fault) -> None:
+                original(rows, columns)
+                fault(columns)
+
+            monkeypatch.setattr(streaming_module, "turn", wrong)
+            with pytest.raises(EnvironmentFailure, match="not transposed as it was read") as raised, Follower() as own:
+                joined(stream_of(random(900, 700), dtype, Operation.TRANSPOSE, follower=own))
+            assert raised.value.facts["tensor"] == "x.weight", name
 
     def test_damage_is_a_wrong_checksum_even_where_it_looks_like_a_nan(self, stream_of, tmp_path: Path) -> None:
         stream = stream_of(random(LARGE), "float32")

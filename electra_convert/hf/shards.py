@@ -17,7 +17,7 @@ from electra_convert.errors import FolderError
 from electra_convert.hf.files import read_json
 from electra_convert.hf.folder import WEIGHTS
 from electra_convert.hf.header import TensorSpec
-from electra_convert.hf.weights import Array, Weights, open_weights
+from electra_convert.hf.weights import PIECE, Array, Weights, open_weights
 from electra_convert.wording import some
 
 INDEX = "model.safetensors.index.json"
@@ -59,9 +59,9 @@ class FolderWeights:
         """Return a whole tensor, as `Weights.read` does."""
         return self._file(name).read(name)
 
-    def chunks(self, name: str) -> Iterator[Array]:
+    def chunks(self, name: str, size: int = PIECE) -> Iterator[Array]:
         """Yield a tensor's bytes in pieces, as `Weights.chunks` does."""
-        return self._file(name).chunks(name)
+        return self._file(name).chunks(name, size)
 
     def _file(self, name: str) -> Weights:
         return self._files[self._home[name]]

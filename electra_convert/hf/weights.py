@@ -179,11 +179,11 @@ class Weights:
         self._read_into(values, name, 0)
         return values.view(stored_dtype(tensor.dtype)).reshape(tensor.shape)
 
-    def chunks(self, name: str) -> Iterator[Array]:
-        """Yield a tensor's bytes as uint8 arrays of at most `PIECE`, each a view of one reused buffer."""
+    def chunks(self, name: str, size: int = PIECE) -> Iterator[Array]:
+        """Yield a tensor's bytes as uint8 arrays of at most `size`, each a view of one reused buffer."""
         nbytes = self.tensors[name].nbytes
-        buffer = np.empty(min(PIECE, nbytes), np.uint8)
-        for start in range(0, nbytes, PIECE):
+        buffer = np.empty(min(size, nbytes), np.uint8)
+        for start in range(0, nbytes, size):
             piece = buffer[: nbytes - start]
             self._read_into(piece, name, start)
             yield piece
@@ -255,9 +255,8 @@ class _NewFile:
                     raise OSError(errno.EIO, "not one byte was taken")
                 rest = rest[count:]
         self._unsynced += piece.nbytes
-        if self._unsynced >= SYNCED_AT_ONCE and self._disk.idle:
+        if self._unsynced >= SYNCED_AT_ONCE and self._disk.offer(self._sync):
             self._unsynced = 0
-            self._disk.do(self._sync)
 
     def _sync(self) -> None:
         with self._refusals():

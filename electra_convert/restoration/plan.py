@@ -244,7 +244,7 @@ def _differing(one: StoredHalf, other: StoredHalf, dtype: str, parts: set[str]) 
     """Return the tensors of some parts of the tower that two halves do not share, once they are in this type."""
     moves = [plan(half.half, ELECTRA, half.config) for half in (one, other)]
     wanted = [{move.tensor: move for move in its if move.row.part in parts} for its in moves]
-    streams = [VariableStream(half, dtype, allow_nonfinite=True) for half in (one, other)]
+    streams = [VariableStream(half, (), dtype, allow_nonfinite=True) for half in (one, other)]
     differing = []
     for name, move in wanted[0].items():
         twin = wanted[1].get(name)

@@ -1,11 +1,12 @@
 """The values of one variable, made from its tensor in pieces: read, checked, turned back, rounded.
 
-What `streaming.py` does, the other way round. Nothing is held whole but the matrix being transposed.
+What `streaming.py` does, the other way round, and in one thread. Nothing is held whole but the kernel being transposed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import google_crc32c
@@ -14,25 +15,24 @@ import numpy as np
 from electra_convert.electra.mapping import Move, Operation
 from electra_convert.errors import ValueRefused
 from electra_convert.notices import Notice, warning
-from electra_convert.streaming import STRIP, largest_value, numpy_dtype
+from electra_convert.streaming import PIECE, largest_value, numpy_dtype, strips_of, turn
 
 if TYPE_CHECKING:
     from electra_convert.restoration.sources import StoredHalf
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-# Values rounded and compared at a time.
-BLOCK = 1 << 18
-
 
 class VariableStream:
-    """Yields the variables of a checkpoint as they are written, from the tensors of one half.
+    """Yields the variables of a checkpoint as they are written, from the tensors of one half; `moves` are those wanted.
 
     `tensor_crcs` fills up with the CRC-32C of every tensor whose variable was streamed, as the folder stores it.
     """
 
-    def __init__(self, half: StoredHalf, dtype: str, allow_nonfinite: bool) -> None:
+    def __init__(self, half: StoredHalf, moves: Sequence[Move], dtype: str, allow_nonfinite: bool) -> None:
         self._half, self._dtype, self._allow_nonfinite = half, numpy_dtype(dtype), allow_nonfinite
+        kernels = [prod(move.tensor_shape) for move in moves if move.operation is Operation.TRANSPOSE]
+        self._kernel = np.empty(max(kernels, default=0), self._dtype)
         self.tensor_crcs: dict[str, int] = {}
         self.nonfinite: dict[str, int] = {}
 
@@ -46,25 +46,19 @@ class VariableStream:
         if move.operation is Operation.COPY:
             yield from self.tensor(move)
             return
-        matrix = self._half.tensors[self._half.names[move.tensor]]  # (out, in)
-        self._check(move, matrix.reshape(-1))
-        outputs, inputs = matrix.shape
-        strip = np.empty((min(STRIP, inputs), outputs), matrix.dtype)
-        for first in range(0, inputs, STRIP):
-            columns = matrix[:, first : first + STRIP]
-            turned = strip[: columns.shape[1]]
-            turned[...] = columns.T
-            yield self._rounded(turned.reshape(-1))
+        inputs, outputs = move.variable_shape
+        turned = self._kernel[: inputs * outputs].reshape(inputs, outputs)
+        row = inputs * numpy_dtype(self._half.tensors.dtypes[self._half.names[move.tensor]]).itemsize
+        at = 0
+        for piece in self._pieces(move, strips_of(row)):
+            rows = piece.reshape(-1, inputs)
+            turn(rows, turned[:, at : at + len(rows)])
+            at += len(rows)
+        yield turned.reshape(-1)
 
     def tensor(self, move: Move) -> Iterator[Array]:
         """Yield flat pieces of the tensor itself in C order, in the checkpoint's type; raise as `variable` does."""
-        name = self._half.names[move.tensor]
-        whole = move.operation is not Operation.COPY
-        self._start(move)
-        start = 0
-        for piece in [self._half.tensors[name].reshape(-1)] if whole else self._half.tensors.chunks(name):
-            yield from self._checked(move, piece, start)
-            start += piece.size
+        return self._pieces(move, PIECE)
 
     def notices(self) -> list[Notice]:
         """Return a warning for every tensor whose values are not all finite once rounded."""
@@ -73,31 +67,29 @@ class VariableStream:
             for name, count in self.nonfinite.items()
         ]
 
-    def _check(self, move: Move, values: Array) -> None:
-        self._start(move)
-        for _ in self._checked(move, values, 0):
-            pass
-
-    def _start(self, move: Move) -> None:
+    def _pieces(self, move: Move, size: int) -> Iterator[Array]:
+        """Yield a tensor in flat pieces of at most `size` bytes, rounded."""
         # A tensor is streamed once to write it and once more to compare; each time counts anew.
-        self.tensor_crcs[move.tensor] = 0
         self.nonfinite.pop(move.tensor, None)
-
-    def _checked(self, move: Move, values: Array, start: int) -> Iterator[Array]:
-        """Yield the values rounded, in blocks; `values` begins at value `start` of the tensor."""
-        crc = google_crc32c.extend(self.tensor_crcs[move.tensor], values.view(np.uint8))
-        self.tensor_crcs[move.tensor] = crc
-        for at in range(0, values.size, BLOCK):
-            block = values[at : at + BLOCK]
-            rounded = self._rounded(block)
-            finite = np.isfinite(rounded)
-            if not finite.all():
-                if not self._allow_nonfinite:
-                    first = int(np.argmin(finite))
-                    raise self._refusal(move, block[first], start + at + first)
-                count = finite.size - int(np.count_nonzero(finite))
-                self.nonfinite[move.tensor] = self.nonfinite.get(move.tensor, 0) + count
+        crc = start = 0
+        for piece in self._half.tensors.chunks(self._half.names[move.tensor], size):
+            crc = google_crc32c.extend(crc, piece.view(np.uint8))
+            rounded = self._rounded(piece)
+            self._check_finite(move, piece, rounded, start)
             yield rounded
+            start += piece.size
+        self.tensor_crcs[move.tensor] = crc
+
+    def _check_finite(self, move: Move, piece: Array, rounded: Array, start: int) -> None:
+        """Refuse or count what is not finite; `piece` begins at value `start` of the tensor."""
+        finite = np.isfinite(rounded)
+        if finite.all():
+            return
+        if not self._allow_nonfinite:
+            first = int(np.argmin(finite))
+            raise self._refusal(move, piece[first], start + first)
+        count = finite.size - int(np.count_nonzero(finite))
+        self.nonfinite[move.tensor] = self.nonfinite.get(move.tensor, 0) + count
 
     def _rounded(self, values: Array) -> Array:
         with np.errstate(over="ignore"):

@@ -18,9 +18,9 @@ from electra_convert.following import Follower
 from electra_convert.hf.files import json_text, write_file
 from electra_convert.hf.folder import VOCABULARY
 from electra_convert.progress import Meter, Progress
-from electra_convert.restoration.plan import GOOGLE_DTYPE, PlannedHalf, RestorationPlan
-from electra_convert.restoration.stream import BLOCK, VariableStream, first_difference
-from electra_convert.streaming import TensorStream, numpy_dtype
+from electra_convert.restoration.plan import PlannedHalf, RestorationPlan
+from electra_convert.restoration.stream import VariableStream, first_difference
+from electra_convert.streaming import PIECE, TensorStream, numpy_dtype
 from electra_convert.tf1.checkpoint import Checkpoint, open_checkpoint
 from electra_convert.tf1.dtypes import dtype_of
 from electra_convert.tf1.write import BundleWriter
@@ -38,7 +38,9 @@ class CheckpointWriter:
 
     def __init__(self, plan: RestorationPlan, folder: Path, *, allow_nonfinite: bool) -> None:
         self.plan, self.folder = plan, folder
-        self.streams = {id(half): VariableStream(half.source, plan.dtype, allow_nonfinite) for half in plan.halves}
+        self.streams = {
+            id(half): VariableStream(half.source, half.moves, plan.dtype, allow_nonfinite) for half in plan.halves
+        }
         self.variable_crcs: dict[str, int] = {}
 
     def write(self, progress: Progress) -> None:
@@ -136,10 +138,10 @@ class CheckpointWriter:
 
 def _zeros(move: Move) -> Iterator[Array]:
     left = prod(move.variable_shape)
-    block = np.zeros(min(left, BLOCK), GOOGLE_DTYPE)
+    block = np.zeros(min(left, PIECE // 4), np.float32)
     while left:
         yield block[:left]
-        left -= min(left, BLOCK)
+        left -= min(left, block.size)
 
 
 def _metered(pieces: Iterator[Array], meter: Meter) -> Iterator[Array]:
