@@ -58,7 +58,7 @@ SCORES: dict[TaskKind, Literal["text", "tokens", "answer"]] = {
 
 # Tokens of the row that the graph is run on: a training graph pads it to its own length, and every position of the
 # table is compared with reference.py.
-GRAPH_ROW = 32
+GRAPH_ROW = 16
 
 
 class Proof:
