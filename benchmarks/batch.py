@@ -3,11 +3,13 @@
     python benchmarks/batch.py throughput [--size tiny|small] [--count 40] [--runs 3]
     python benchmarks/batch.py again [--zoo FOLDER]
     python benchmarks/batch.py thousand [--count 1000] [--no-verify]
+    python benchmarks/batch.py growth                             # writes growth_batches.svg
 
 `throughput`: seconds of two jobs against one on so many checkpoints, runs interleaved, every proof made; and the part
 of them that is not the start of a process (importing torch costs as much as several tiny checkpoints). `again`: a zoo
 of good and bad checkpoints twice. `thousand`: many checkpoints, for each hundred the seconds an item, the largest
-memory of a worker and that of the batch; then all again. Checkpoints are hard links to one, where the system has them.
+memory of a worker and that of the batch; then all again. `growth`: 1, 10, 100 and 1000 checkpoints. Checkpoints are
+hard links to one, where the system has them.
 """
 
 from __future__ import annotations
@@ -27,8 +29,10 @@ from pathlib import Path
 from typing import Any
 
 from checkpoints import SIZES, write_checkpoint
+from growth import Panel, write_plot
 
-ROOT = Path(__file__).resolve().parent.parent
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
 MB = 1e6
 
 # Runs a batch and prints a line of JSON for each result.
@@ -129,9 +133,32 @@ def thousand(base: Path, count: int, verify: bool | None) -> None:
             print(f"  {start + len(part):5}  {each:.4f} s an item   workers {worker:6.1f} MB   batch {own:5.1f} MB")
 
 
+def growth(base: Path, verify: bool | None) -> None:
+    counts = [1, 10, 100, 1000]
+    model = write_model(base / "model", "tiny")
+    walls, workers, own = [], [], []
+    for count in counts:
+        part = write_zoo(base / f"zoo{count}", model, count)
+        wall, _, lines = run(part, base / f"out{count}", jobs=2, verify=verify)
+        assert [line["status"] for line in lines] == ["converted"] * count, lines
+        walls.append(wall)
+        workers.append(max(line["worker"] or 0 for line in lines) / MB)
+        own.append(lines[-1]["batch"] / MB)
+        print(f"{count:5}  {wall:7.2f} s  worker {workers[-1]:6.1f} MB  batch {own[-1]:5.1f} MB", flush=True)
+    labels = [f"{count:,}" for count in counts]
+    # One checkpoint takes as long as a process does to start.
+    each = [(wall - walls[0]) / (count - 1) for wall, count in zip(walls[1:], counts[1:], strict=True)]
+    memory = {"a worker": workers, "the batch itself": own}
+    panels = [
+        Panel("seconds a further checkpoint", counts[1:], labels[1:], {"two jobs, every proof made": each}),
+        Panel("memory, MB", counts, labels, memory),
+    ]
+    write_plot(HERE / "growth_batches.svg", panels)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["throughput", "again", "thousand"])
+    parser.add_argument("what", choices=["throughput", "again", "thousand", "growth"])
     parser.add_argument("--size", choices=["tiny", "small", "base"], default="small")
     parser.add_argument("--count", type=int)
     parser.add_argument("--runs", type=int, default=3)
@@ -143,6 +170,8 @@ def main() -> None:
             throughput(Path(temporary), arguments.size, arguments.count or 40, arguments.runs)
         elif arguments.what == "again":
             again(Path(temporary), arguments.zoo.resolve())
+        elif arguments.what == "growth":
+            growth(Path(temporary), False if arguments.no_verify else None)
         else:
             thousand(Path(temporary), arguments.count or 1000, False if arguments.no_verify else None)
 

@@ -2,18 +2,20 @@
 
     python benchmarks/run.py [--sizes small base large] [--slots] [--rounds 7] [--peer ENVIRONMENT] [--json FILE]
     python benchmarks/run.py --sizes small --rounds 3        # a minute
-    python benchmarks/run.py --growth                        # over model size; writes growth.svg
+    python benchmarks/run.py --growth --rounds 2             # over model size; writes growth_models.svg; 45 GB of disk
 
 Makes checkpoints in a temporary folder (`--folder` keeps them there), lets every contender run once a round, in a
 random order, and prints medians and ratios. Ratios are medians of the ratios of each round, so what else the machine
 did in a round counts for both. Everything stays switched on: checksums of the source, reading back bit for bit, fsync,
-rename. `--peer` names a virtual environment with `peer.txt` in it, which is made where there is none.
+rename; and what `tf1` wrote in each round is compared with what it wrote first. `--peer` names a virtual environment
+with `peer.txt` in it, which is made where there is none.
 """
 
 from __future__ import annotations
 
 import argparse
 import compileall
+import filecmp
 import importlib.util
 import json
 import os
@@ -27,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from checkpoints import PREFIX, SIZES, bytes_of, write_checkpoint
-from growth import write_plot
+from growth import Panel, write_plot
 from processes import MB, Run, median, ratio, run
 
 import electra_convert
@@ -40,6 +42,9 @@ RESTORED = "to-tf1 of both halves"
 PEER, TENSORFLOW = "transformers 4.57.6", "TensorFlow's reader"
 CP, CP_SYNC, CP_CHECKPOINT = "cp of the output", "cp + fsync of the output", "cp + fsync of the checkpoint"
 BARE, START, HELP, INSPECT = "bare interpreter", "import numpy, click", "--help", "inspect"
+
+# Above this, memory does not hold the files anyway.
+MOST_WARMED = 5_000_000_000
 
 COPY_AND_SYNC = ["sh", "-c", 'mkdir "$2" && cp "$1"/* "$2" && sync "$2"/* "$2"', "cp"]
 
@@ -98,6 +103,12 @@ class Bench:
             self._remove(self.target)
             self._warm()
             self.runs[contender].append(run(self.commands[contender], environment))
+            if contender in {FULL, WEIGHTS, VERIFIED}:
+                self._compare()
+
+    def _compare(self) -> None:
+        if not filecmp.cmp(self.target / "model.safetensors", self.output / "model.safetensors", shallow=False):
+            raise SystemExit(f"{self.name}: two runs wrote different weights")
 
     def _warm(self) -> None:
         """Use and free as much memory as the largest copy takes.
@@ -107,7 +118,8 @@ class Bench:
         """
         piece = bytes(16 << 20)
         with tempfile.TemporaryFile(dir=self.target.parent, buffering=0) as file:
-            for _ in range(0, max(bytes_of(self.checkpoint), bytes_of(self.output)), len(piece)):
+            largest = max(bytes_of(self.checkpoint), bytes_of(self.output))
+            for _ in range(0, min(largest, MOST_WARMED), len(piece)):
                 file.write(piece)
 
     def figures(self) -> dict[str, Any]:
@@ -185,6 +197,30 @@ def grow(folder: Path, rounds: int) -> list[dict[str, Any]]:
     return measured
 
 
+def growth_panels(results: Sequence[dict[str, Any]]) -> list[Panel]:
+    """Return seconds a GB once started, and memory, over the bytes of the output."""
+    outputs = [result["output_bytes"] for result in results]
+    labels = [f"{size / 1e9:.3g} GB" for size in outputs]
+
+    def per_gb(contender: str, less: str) -> list[float]:
+        found = [result["contenders"] for result in results]
+        return [
+            (one[contender]["seconds"] - one[less]["seconds"]) / (size / 1e9)
+            for one, size in zip(found, outputs, strict=True)
+        ]
+
+    memory = [result["contenders"][FULL]["memory_above_bare"] for result in results]
+    return [
+        Panel(
+            "seconds a GB of output, without start-up",
+            outputs,
+            labels,
+            {FULL: per_gb(FULL, START), CP_SYNC: per_gb(CP_SYNC, BARE)},
+        ),
+        Panel("memory above the bare interpreter, MB", outputs, labels, {FULL: memory}),
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["small", "base", "large"])
@@ -205,7 +241,7 @@ def main() -> None:
         for result in results if words.growth else ():
             print(table(result))
         if words.growth:
-            write_plot(HERE / "growth.svg", results, FULL, CP_SYNC)
+            write_plot(HERE / "growth_models.svg", growth_panels(results))
     if words.json:
         words.json.write_text(json.dumps(results, indent=2) + "\n")
 
