@@ -7,8 +7,8 @@ memory more than they compute, and NumPy and the system let go of the interprete
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable
+from queue import SimpleQueue
 from types import TracebackType
 
 # So many actions may be unfinished while the caller prepares the next: one being done, one ready.
@@ -27,9 +27,9 @@ class Follower:
     """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._unfinished: deque[Action] = deque()  # the first is being done
-        self._ended = False
+        self._actions: SimpleQueue[Action | None] = SimpleQueue()
+        self._ends: SimpleQueue[BaseException | None] = SimpleQueue()
+        self._unfinished = 0
         self._failure: BaseException | None = None
         self._thread: threading.Thread | None = None
 
@@ -47,52 +47,41 @@ class Follower:
     ) -> None:
         if self._thread is None:
             return
-        with self._changed:
-            self._failure = self._failure or error
-            self._ended = True
-            self._changed.notify_all()
+        self._failure = self._failure or error
+        self._actions.put(None)
         self._thread.join()
-        if error is None:
-            self._raise_failure()
+        if error is None and self._failure is not None:
+            raise self._failure
 
     def do(self, action: Action) -> None:
         """Have an action done after those before it; wait while `AHEAD` are unfinished."""
         if self._thread is None:
             action()
             return
-        with self._changed:
-            while len(self._unfinished) >= AHEAD:
-                self._changed.wait()
-            self._raise_failure()
-            self._unfinished.append(action)
-            self._changed.notify_all()
+        self._settle(AHEAD - 1)
+        self._unfinished += 1
+        self._actions.put(action)
 
     def offer(self, action: Action) -> bool:
         """Have an action done if the follower is idle; return False if it is not, for the caller to do it at once."""
-        if self._thread is None or self._unfinished:
+        if self._thread is None or self._ends.qsize() < self._unfinished:
             return False
         self.do(action)
         return True
 
     def wait(self) -> None:
         """Return once every action is done."""
-        with self._changed:
-            while self._unfinished:
-                self._changed.wait()
-            self._raise_failure()
+        self._settle(0)
 
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            raise self._failure
+    def _settle(self, left: int) -> None:
+        while self._unfinished > left:
+            failure = self._ends.get()
+            self._unfinished -= 1
+            if failure is not None:
+                raise failure
 
     def _follow(self) -> None:
-        while True:
-            with self._changed:
-                while not (self._unfinished or self._ended):
-                    self._changed.wait()
-                if not self._unfinished:
-                    return
-                action = self._unfinished[0]
+        while (action := self._actions.get()) is not None:
             if self._failure is None:
                 try:
                     action()
@@ -100,6 +89,4 @@ class Follower:
                     self._failure = error
             # Its arrays are not kept until the next one comes.
             del action
-            with self._changed:
-                self._unfinished.popleft()
-                self._changed.notify_all()
+            self._ends.put(self._failure)

@@ -57,7 +57,7 @@ class Vocabulary(NamedTuple):
 
     def text(self) -> str:
         r"""Return the file as it is written: one stripped token a line, `\n` after each."""
-        return "".join(f"{token}\n" for token in self.tokens)
+        return "\n".join((*self.tokens, ""))
 
 
 def read_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
@@ -86,7 +86,7 @@ def parse_vocabulary(data: bytes, shown: str) -> Vocabulary:
     _require_special_tokens(ids, shown)
     # Notices go into the record, which names no folder.
     name = os.path.basename(shown)
-    return Vocabulary(name, tokens, ids, len(data), google_crc32c.value(data), _notices(lines, tokens, name))
+    return Vocabulary(name, tokens, ids, len(data), google_crc32c.value(data), _notices(lines, tokens, ids, name))
 
 
 def check_rows(vocabulary: Vocabulary, rows: int) -> tuple[Notice, ...]:
@@ -176,7 +176,7 @@ def _require_special_tokens(ids: Mapping[str, int], shown: str) -> None:
         )
 
 
-def _notices(lines: Sequence[str], tokens: Sequence[str], name: str) -> tuple[Notice, ...]:
+def _notices(lines: Sequence[str], tokens: Sequence[str], ids: Mapping[str, int], name: str) -> tuple[Notice, ...]:
     # Lines are counted from 1 for people, ids from 0. Almost always there is nothing to tell, which is quickly seen.
     changed = (
         [(number, line) for number, (line, token) in enumerate(zip(lines, tokens, strict=True), 1) if line != token]
@@ -186,7 +186,7 @@ def _notices(lines: Sequence[str], tokens: Sequence[str], name: str) -> tuple[No
     crlf = sum(line.endswith("\r") for _, line in changed)
     stripped = [number for number, line in changed if line.strip() not in {"", line.rstrip("\r")}]
     blank = [number for number, token in enumerate(tokens, 1) if not token] if "" in tokens else []
-    double = [f"{token}: lines {', '.join(map(str, at))}" for token, at in _places_of_doubles(tokens).items()]
+    double = [f"{token}: lines {', '.join(map(str, at))}" for token, at in _places_of_doubles(tokens, ids).items()]
     found: list[Notice] = []
     if double:
         found.append(
@@ -228,9 +228,9 @@ def _notices(lines: Sequence[str], tokens: Sequence[str], name: str) -> tuple[No
     return tuple(found)
 
 
-def _places_of_doubles(tokens: Sequence[str]) -> dict[str, list[int]]:
+def _places_of_doubles(tokens: Sequence[str], ids: Mapping[str, int]) -> dict[str, list[int]]:
     """Return the lines of each token that stands in several, in the order of the first."""
-    if len(set(tokens)) == len(tokens):
+    if len(ids) == len(tokens):
         return {}
     places: dict[str, list[int]] = defaultdict(list)
     for number, token in enumerate(tokens, 1):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,17 +56,17 @@ def test_the_card_looks_like_this(tmp_path: Path) -> None:
 
 
 def test_cautions_stand_before_the_use() -> None:
-    card = model_card(replace(FACTS, cautions=("The logit is an energy, not a probability.",)))
+    card = model_card(FACTS._replace(cautions=("The logit is an energy, not a probability.",)))
     assert "> **Note:** The logit is an energy, not a probability." in card
     assert card.index("energy") < card.index("## Use")
 
 
 def test_without_a_tokenizer_none_is_used() -> None:
-    assert "AutoTokenizer" not in model_card(replace(FACTS, tokenizer=False))
+    assert "AutoTokenizer" not in model_card(FACTS._replace(tokenizer=False))
 
 
 def test_an_unknown_step_is_said() -> None:
-    assert "| training step | unknown |" in model_card(replace(FACTS, step=None))
+    assert "| training step | unknown |" in model_card(FACTS._replace(step=None))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +80,7 @@ def test_an_unknown_step_is_said() -> None:
     ],
 )
 def test_names_from_the_checkpoint_are_escaped(name: str, title: str, code: str) -> None:
-    card = model_card(replace(FACTS, checkpoint=name))
+    card = model_card(FACTS._replace(checkpoint=name))
     assert title in card.splitlines()[6]
     assert code in card
 
