@@ -84,7 +84,7 @@ def write_model(folder: Path, size: str) -> Path:
             if file.name == "vocab.txt" or ".ckpt-" in file.name:
                 shutil.copyfile(file, folder / file.name)
     else:
-        write_checkpoint(folder, SIZES[size], slots=False, spread=0.02)
+        write_checkpoint(folder, SIZES[size], slots=False)
     return folder
 
 

@@ -16,6 +16,9 @@ VOCABULARY = 30522
 PREFIX = "model.ckpt-1000"
 SLOTS = ("adam_m", "adam_v")
 
+# As Google's start weights have it. With much larger ones attention to padding is not nothing, and networks differ.
+SPREAD = np.float32(0.02)
+
 # Random values are drawn once and used again at other places: drawing them takes longer than writing them.
 POOL = 1 << 24
 
@@ -52,11 +55,8 @@ def config_of(size: Size, hidden: int) -> ElectraConfig:
     )
 
 
-def write_checkpoint(folder: Path, size: Size, *, slots: bool, spread: float = 1.0) -> int:
-    """Write discriminator, generator and vocabulary into a new folder, with Adam's slots or without; return bytes.
-
-    `spread` is the standard deviation of the values; Google's start weights have 0.02.
-    """
+def write_checkpoint(folder: Path, size: Size, *, slots: bool) -> int:
+    """Write discriminator, generator and vocabulary into a new folder, with Adam's slots or without; return bytes."""
     folder.mkdir(parents=True)
     moves = [
         *plan("discriminator", Scopes("electra", "electra"), config_of(size, size.hidden)),
@@ -65,7 +65,7 @@ def write_checkpoint(folder: Path, size: Size, *, slots: bool, spread: float = 1
     shapes = {move.variable: move.variable_shape for move in moves}
     if slots:
         shapes |= {f"{name}/{slot}": shape for name, shape in shapes.items() for slot in SLOTS}
-    values = _values(spread)
+    values = _values()
     next(values)
     with BundleWriter(folder / PREFIX) as bundle:
         for name in sorted([*shapes, "global_step"]):
@@ -80,9 +80,9 @@ def bytes_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir())
 
 
-def _values(spread: float) -> Iterator[np.ndarray]:
+def _values() -> Iterator[np.ndarray]:
     """Give an array of each shape that is sent."""
-    pool = spread * np.random.default_rng(0).standard_normal(2 * POOL, np.float32)
+    pool = SPREAD * np.random.default_rng(0).standard_normal(2 * POOL, np.float32)
     at, shape = 0, (0,)
     while True:
         count = int(np.prod(shape))

@@ -1,6 +1,6 @@
 """`convert`: a checkpoint becomes Hugging Face folders, written beside OUT, read back, and published at once.
 
-open ──▶ plan ──▶ write tensors, config, tokenizer ──▶ read back, compare ──▶ card, record ──▶ rename to OUT
+open ──▶ plan ──▶ write tensors, read back ──▶ config, tokenizer ──▶ proof ──▶ card, record ──▶ rename to OUT
 """
 
 from __future__ import annotations
