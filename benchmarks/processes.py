@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import statistics
 import subprocess
@@ -20,6 +21,33 @@ _, status, usage = os.wait4(pid, 0)
 print(os.waitstatus_to_exitcode(status), time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss,
       file=sys.stderr)
 """
+
+
+class Ballast:
+    """Memory that is held while nothing is measured, and given free right before what is.
+
+    A virtual machine gives free memory back to its host after two seconds, and the next to use it gets it back page by
+    page, at a tenth of the speed: a figure would hang on what ran, and was removed, some seconds before.
+    """
+
+    def __init__(self, nbytes: int) -> None:
+        self._nbytes = nbytes
+        self._memory: mmap.mmap | None = None
+
+    def hold(self) -> None:
+        """Take the memory, and use every page of it."""
+        if self._memory is None:
+            self._memory = mmap.mmap(-1, self._nbytes)
+            if hasattr(mmap, "MADV_HUGEPAGE"):
+                self._memory.madvise(mmap.MADV_HUGEPAGE)
+            for page in range(0, self._nbytes, mmap.PAGESIZE):
+                self._memory[page] = 1
+
+    def free(self) -> None:
+        """Give it to whoever comes next."""
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None
 
 
 class Run(NamedTuple):

@@ -30,7 +30,7 @@ from typing import Any
 
 from checkpoints import PREFIX, SIZES, bytes_of, write_checkpoint
 from growth import Panel, write_plot
-from processes import MB, Run, median, ratio, run
+from processes import MB, Ballast, Run, median, ratio, run
 
 import electra_convert
 
@@ -43,8 +43,11 @@ PEER, TENSORFLOW = "transformers 4.57.6", "TensorFlow's reader"
 CP, CP_SYNC, CP_CHECKPOINT = "cp of the output", "cp + fsync of the output", "cp + fsync of the checkpoint"
 BARE, START, HELP, INSPECT = "bare interpreter", "import numpy, click", "--help", "inspect"
 
+# They run for so long that the memory they get at first does not count; what others need is kept for them meanwhile.
+LONG = {VERIFIED, TENSORFLOW, PEER}
+
 # Above this, memory does not hold the files anyway.
-MOST_WARMED = 5_000_000_000
+MOST_BALLAST = 6_000_000_000
 
 COPY_AND_SYNC = ["sh", "-c", 'mkdir "$2" && cp "$1"/* "$2" && sync "$2"/* "$2"', "cp"]
 
@@ -63,6 +66,7 @@ class Bench:
         self._convert(self.output, "discriminator")
         if RESTORED in more:
             self._convert(self.both, "both")
+        self._ballast = Ballast(min(2 * max(bytes_of(self.checkpoint), bytes_of(self.output)), MOST_BALLAST))
         self.commands = self._commands(peer, more)
         self.runs: dict[str, list[Run]] = {contender: [] for contender in self.commands}
 
@@ -101,7 +105,9 @@ class Bench:
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         for contender in random.sample([*self.commands], len(self.commands)):
             self._remove(self.target)
-            self._warm()
+            self._ballast.hold()
+            if contender not in LONG:
+                self._ballast.free()
             self.runs[contender].append(run(self.commands[contender], environment))
             if contender in {FULL, WEIGHTS, VERIFIED}:
                 self._compare()
@@ -109,18 +115,6 @@ class Bench:
     def _compare(self) -> None:
         if not filecmp.cmp(self.target / "model.safetensors", self.output / "model.safetensors", shallow=False):
             raise SystemExit(f"{self.name}: two runs wrote different weights")
-
-    def _warm(self) -> None:
-        """Use and free as much memory as the largest copy takes.
-
-        A virtual machine gives free memory back to its host, and the next to write gets it back page by page, at a
-        tenth of the speed. Without this every figure would hang on what ran, and was removed, some seconds before.
-        """
-        piece = bytes(16 << 20)
-        with tempfile.TemporaryFile(dir=self.target.parent, buffering=0) as file:
-            largest = max(bytes_of(self.checkpoint), bytes_of(self.output))
-            for _ in range(0, min(largest, MOST_WARMED), len(piece)):
-                file.write(piece)
 
     def figures(self) -> dict[str, Any]:
         """Return medians and ratios."""
