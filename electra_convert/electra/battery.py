@@ -101,7 +101,7 @@ def build_single_row(
     ids = _draw_ids(numbers, vocab_size, length)
     real = max(1, 5 * length // 6)
     mask = np.array([[int(at < real and next(numbers) % 4 > 0) for at in range(length)]], np.int64)
-    mask[0, 0] = 1
+    _dig(mask[0, :real])
     ids[0, real:] = pad_token_id
     ids[0, :3] = [0, vocab_size - 1, pad_token_id][:length]
     types = np.array([[next(numbers) % segments for _ in range(length)]], np.int64)
@@ -133,6 +133,7 @@ def _mixed(numbers: Iterator[int], vocab_size: int, length: int, segments: int, 
     types[1] = np.concatenate([_blocks(real, segments), np.zeros(length - real, np.int64)])
 
     mask[2] = [next(numbers) % 2 for _ in range(length)]
+    _dig(mask[2])
     types[2] = [next(numbers) % segments for _ in range(length)]
     mask[3] = 0
 
@@ -150,6 +151,13 @@ def _every_position(numbers: Iterator[int], vocab_size: int, length: int, segmen
     row = np.array([ids], np.int64)
     depth = LONG_ROW_DEPTH if length > LONG_ROW else None
     return _freeze("every position", row, np.ones_like(row), np.arange(length, dtype=np.int64)[None] % segments, depth)
+
+
+def _dig(row: NDArray[np.int64]) -> None:
+    """Give a row of a mask a hole, whatever was drawn: real, masked, …, real, where it is as long as that."""
+    row[1:2] = 0
+    row[2:][-1:] = 1
+    row[0] = 1
 
 
 def _draw_ids(numbers: Iterator[int], vocab_size: int, count: int) -> NDArray[np.int64]:
