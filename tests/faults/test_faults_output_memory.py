@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,12 @@ def test_a_signal_in_the_middle_of_a_forward_pass_is_heard(
 ) -> None:
     """The proof of this size takes seconds; the moment is counted from when the weights stand in the folder."""
     process = subprocess.Popen(
-        words(checkpoint, tmp_path / "out", "--verify"), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+        words(checkpoint, tmp_path / "out", "--verify"),
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background job ignores SIGINT, and so does what it starts.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler),
     )
     while not list(tmp_path.glob(".out.tmp-*/tokenizer_config.json")):
         assert process.poll() is None
