@@ -146,11 +146,17 @@ def growth(base: Path, verify: bool | None) -> None:
         own.append(lines[-1]["batch"] / MB)
         print(f"{count:5}  {wall:7.2f} s  worker {workers[-1]:6.1f} MB  batch {own[-1]:5.1f} MB", flush=True)
     labels = [f"{count:,}" for count in counts]
+    told = "two jobs, no proofs" if verify is False else "two jobs, every proof made"
     # One checkpoint takes as long as a process does to start.
     each = [(wall - walls[0]) / (count - 1) for wall, count in zip(walls[1:], counts[1:], strict=True)]
     memory = {"a worker": workers, "the batch itself": own}
     panels = [
-        Panel("seconds a further checkpoint", counts[1:], labels[1:], {"two jobs, every proof made": each}),
+        Panel(
+            "seconds a further checkpoint",
+            counts[1:],
+            labels[1:],
+            {told: each},
+        ),
         Panel("memory, MB", counts, labels, memory),
     ]
     write_plot(HERE / "growth_batches.svg", panels)
