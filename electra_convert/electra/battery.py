@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Enough for several segment blocks, padding and holes; short, since the time goes with the number of tokens. The
-# mutants of the tests are caught with 4 tokens as well, in no less time than with 12: weights then take most of it.
+# mutants of the tests are caught with 8 tokens as well, in no less time than with 12: weights then take most of it.
 MIXED_LENGTH = 12
 
 # A longer row of every position is compared this many layers deep: the first attends over the whole length.
