@@ -63,8 +63,8 @@ class Follower:
         self._actions.put(action)
 
     def offer(self, action: Action) -> bool:
-        """Have an action done if the follower is idle; return False if it is not, for the caller to do it at once."""
-        if self._thread is None or self._ends.qsize() < self._unfinished:
+        """Have an action done if fewer than `AHEAD` are unfinished; return False otherwise, for the caller to do it."""
+        if self._thread is None or self._unfinished - self._ends.qsize() >= AHEAD:
             return False
         self.do(action)
         return True

@@ -73,7 +73,7 @@ def test_no_more_than_a_few_wait() -> None:
     assert len(given) == AHEAD + 3
 
 
-def test_an_idle_follower_takes_what_is_offered_and_a_busy_one_does_not() -> None:
+def test_a_follower_takes_what_is_offered_until_enough_is_unfinished() -> None:
     threads = []
     gate = threading.Event()
 
@@ -83,11 +83,14 @@ def test_an_idle_follower_takes_what_is_offered_and_a_busy_one_does_not() -> Non
     with Follower() as follower:
         assert follower.offer(note)
         follower.wait()
-        follower.do(partial(gate.wait, 10))
+        for _ in range(AHEAD):
+            assert follower.offer(partial(gate.wait, 10))
         assert not follower.offer(note)
         gate.set()
-    assert len(threads) == 1
-    assert threads[0] != threading.get_ident()
+        while not follower.offer(note):
+            time.sleep(0.001)
+    assert len(threads) == 2
+    assert {*threads} - {threading.get_ident()} == {threads[0]}
 
 
 def failing(kind: type[BaseException]) -> None:
