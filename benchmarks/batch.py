@@ -8,7 +8,7 @@
 `throughput`: seconds of two jobs against one on so many checkpoints, runs interleaved, every proof made; and the part
 of them that is not the start of a process (importing torch costs as much as several tiny checkpoints). `again`: a zoo
 of good and bad checkpoints twice. `thousand`: many checkpoints, for each hundred the seconds an item, the largest
-memory of a worker and that of the batch; then all again. `growth`: 1, 10, 100 and 1000 checkpoints. Checkpoints are
+memory of a worker and that of the batch; then all again. `growth`: 10, 100 and 1000 checkpoints. Checkpoints are
 hard links to one, where the system has them.
 """
 
@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +98,7 @@ def throughput(base: Path, size: str, count: int, runs: int) -> None:
             wall, cpu, lines = run(zoo, base / "out", jobs=jobs)
             assert [line["status"] for line in lines] == ["converted"] * count, lines
             walls[jobs].append(wall)
-            # From the first result of every worker on: by then each has imported what it needs.
-            steady[jobs].append((lines[-1]["at"] - lines[jobs - 1]["at"]) / (count - jobs))
+            steady[jobs].append(once_started(lines, jobs))
             shutil.rmtree(base / "out")
             told = f"{wall:7.1f} s, {cpu:7.1f} s CPU, {steady[jobs][-1]:.3f} s an item once started"
             print(f"  {jobs} jobs {told}, load {os.getloadavg()[0]:.1f}", file=sys.stderr)
@@ -134,32 +134,31 @@ def thousand(base: Path, count: int, verify: bool | None) -> None:
 
 
 def growth(base: Path, verify: bool | None) -> None:
-    counts = [1, 10, 100, 1000]
+    counts, jobs = [10, 100, 1000], 2
     model = write_model(base / "model", "tiny")
-    walls, workers, own = [], [], []
+    each, workers, own = [], [], []
     for count in counts:
         part = write_zoo(base / f"zoo{count}", model, count)
-        wall, _, lines = run(part, base / f"out{count}", jobs=2, verify=verify)
+        wall, _, lines = run(part, base / f"out{count}", jobs=jobs, verify=verify)
         assert [line["status"] for line in lines] == ["converted"] * count, lines
-        walls.append(wall)
+        each.append(once_started(lines, jobs))
         workers.append(max(line["worker"] or 0 for line in lines) / MB)
         own.append(lines[-1]["batch"] / MB)
-        print(f"{count:5}  {wall:7.2f} s  worker {workers[-1]:6.1f} MB  batch {own[-1]:5.1f} MB", flush=True)
+        figures = f"{each[-1]:.3f} s an item once started  worker {workers[-1]:6.1f} MB  batch {own[-1]:5.1f} MB"
+        print(f"{count:5}  {wall:7.2f} s  {figures}", flush=True)
     labels = [f"{count:,}" for count in counts]
     told = "two jobs, no proofs" if verify is False else "two jobs, every proof made"
-    # One checkpoint takes as long as a process does to start.
-    each = [(wall - walls[0]) / (count - 1) for wall, count in zip(walls[1:], counts[1:], strict=True)]
     memory = {"a worker": workers, "the batch itself": own}
     panels = [
-        Panel(
-            "seconds a further checkpoint",
-            counts[1:],
-            labels[1:],
-            {told: each},
-        ),
+        Panel("seconds a checkpoint, once started", counts, labels, {told: each}),
         Panel("memory, MB", counts, labels, memory),
     ]
     write_plot(HERE / "growth_batches.svg", panels)
+
+
+def once_started(lines: Sequence[Mapping[str, Any]], jobs: int) -> float:
+    """Return the seconds a result, from the first of every worker on: by then each has imported what it needs."""
+    return float(lines[-1]["at"] - lines[jobs - 1]["at"]) / (len(lines) - jobs)
 
 
 def main() -> None:

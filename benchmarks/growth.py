@@ -51,8 +51,8 @@ def _draw(panel: Panel, left: int) -> str:
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
         for (x, y), value in zip(points, values, strict=True):
-            # The first line is told above its points, the second below.
-            beside = y + 20 * number - 8
+            # The first line is told above its points, the second below if there is room above the axis.
+            beside = y + 22 if number and y + 22 < axis else y - 8
             parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>')
             parts.append(f'<text x="{x:.0f}" y="{beside:.0f}" text-anchor="middle" fill="{colour}">{value:.3g}</text>')
         parts.append(f'<text x="{begin + 10 + 270 * number}" y="{axis + 46}" fill="{colour}">{name}</text>')
