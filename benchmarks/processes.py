@@ -26,7 +26,7 @@ print(os.waitstatus_to_exitcode(status), time.perf_counter() - start, usage.ru_u
 class Ballast:
     """Memory that is held while nothing is measured, and given free right before what is.
 
-    A virtual machine gives free memory back to its host after two seconds, and the next to use it gets it back page by
+    Every two seconds a virtual machine gives free memory back to its host, and the next to use it gets it back page by
     page, at a tenth of the speed: a figure would hang on what ran, and was removed, some seconds before.
     """
 
