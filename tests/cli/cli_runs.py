@@ -38,7 +38,7 @@ sys.exit(cli.main())
 
 def environment(**changes: str) -> dict[str, str]:
     """Return the environment of a plain terminal, with changes."""
-    decisive = {"NO_COLOR", "FORCE_COLOR", "TERM", "CI", "COLUMNS", "PYTHONIOENCODING", "PYTHONUNBUFFERED"}
+    decisive = {"NO_COLOR", "FORCE_COLOR", "TERM", "CI", "COLUMNS", "LINES", "PYTHONIOENCODING", "PYTHONUNBUFFERED"}
     kept = {name: value for name, value in os.environ.items() if name not in decisive}
     return {**kept, "TERM": "xterm-256color", "PYTHONPATH": ROOT, **changes}
 
