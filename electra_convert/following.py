@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from types import TracebackType
 
 # So many actions may be unfinished while the caller prepares the next: one being done, one ready.
@@ -21,12 +21,13 @@ Action = Callable[[], None]
 
 
 class Follower:
-    """A context manager; what an action raises comes out of the next call or of the end, and none after it is done.
+    """A context manager; what an action raises comes out of a later call or of the end, and none after it is done.
 
-    Where no thread can be had, the caller does the work itself.
+    At most `ahead` actions are unfinished. Where no thread can be had, the caller does the work itself.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ahead: int = AHEAD) -> None:
+        self._ahead = ahead
         self._actions: SimpleQueue[Action | None] = SimpleQueue()
         self._ends: SimpleQueue[BaseException | None] = SimpleQueue()
         self._unfinished = 0
@@ -39,6 +40,9 @@ class Follower:
             thread.start()
         except RuntimeError:  # no memory for its stack, or no more threads are allowed
             return self
+        except BaseException:  # interrupted while it starts: it would wait for ever
+            self._actions.put(None)
+            raise
         self._thread = thread
         return self
 
@@ -47,24 +51,29 @@ class Follower:
     ) -> None:
         if self._thread is None:
             return
-        self._failure = self._failure or error
-        self._actions.put(None)
-        self._thread.join()
+        try:
+            if error is None:
+                self.wait()
+            else:
+                self._failure = error
+        finally:
+            self._actions.put(None)
+            self._thread.join()
         if error is None and self._failure is not None:
             raise self._failure
 
     def do(self, action: Action) -> None:
-        """Have an action done after those before it; wait while `AHEAD` are unfinished."""
+        """Have an action done after those before it; wait while `ahead` are unfinished."""
         if self._thread is None:
             action()
             return
-        self._settle(AHEAD - 1)
+        self._settle(self._ahead - 1)
         self._unfinished += 1
         self._actions.put(action)
 
     def offer(self, action: Action) -> bool:
-        """Have an action done if fewer than `AHEAD` are unfinished; return False otherwise, for the caller to do it."""
-        if self._thread is None or self._unfinished - self._ends.qsize() >= AHEAD:
+        """Have an action done if fewer than `ahead` are unfinished; return False otherwise, for the caller to do it."""
+        if self._thread is None or self._unfinished - self._ends.qsize() >= self._ahead:
             return False
         self.do(action)
         return True
@@ -75,10 +84,18 @@ class Follower:
 
     def _settle(self, left: int) -> None:
         while self._unfinished > left:
-            failure = self._ends.get()
+            failure = self._next_end()
             self._unfinished -= 1
             if failure is not None:
                 raise failure
+
+    def _next_end(self) -> BaseException | None:
+        while True:
+            try:
+                return self._ends.get(timeout=1)
+            except Empty:
+                if self._thread is None or not self._thread.is_alive():  # without memory even to say so
+                    raise MemoryError from self._failure
 
     def _follow(self) -> None:
         while (action := self._actions.get()) is not None:

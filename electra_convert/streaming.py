@@ -1,8 +1,8 @@
 """The bytes of one tensor, made from its variable in pieces: read, checked, turned, rounded.
 
 A word embedding can be larger than everything else together, so nothing is held whole but the kernel being transposed:
-one buffer, as large as the largest kernel, serves them all. A follower fills it while the variable is read, a few rows
-at a time, which are still in the processor's cache then.
+one buffer, as large as the largest kernel, serves them all. It is filled while the variable is read, a few rows at a
+time, which are still in the processor's cache then; a follower takes as many of them as it can.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class TensorStream:
         self._follower = follower
         turned = [move for move in moves if move.operation is Operation.TRANSPOSE]
         self._kernel = np.empty(max((prod(move.tensor_shape) for move in turned), default=0), self._dtype)
-        largest = max(map(self._piece_of, turned), default=PIECE)
-        self._buffers = [np.empty(max(largest, PIECE), np.uint8) for _ in range(BUFFERS)]
+        largest = max([PIECE, *map(self._piece_of, turned)])
+        self._buffers = [np.empty(largest, np.uint8) for _ in range(BUFFERS)]
         self._handed_over = 0
         inputs = max((move.variable_shape[0] for move in turned), default=0)
         self._factors = np.frombuffer(os.urandom(inputs * self._dtype.itemsize), self._bits) | 1
@@ -125,6 +125,8 @@ class TensorStream:
 
         A kernel passes through two threads, and reading back cannot tell that what was written was wrong already. The
         values are taken as integers, so sums are exact, and a factor is odd, so that no change of one value is lost.
+        Several changes in a row go unseen if they cancel: once in 2^(bits - 1) where they reach the lowest bit (values
+        in other places do), always if two signs are flipped and nothing else is.
         """
         found = np.einsum("ji,i->j", turned.view(self._bits), self._factors[: turned.shape[1]])
         if not np.array_equal(found, sums):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from functools import partial
+from queue import SimpleQueue
 
 import pytest
 
@@ -91,6 +92,53 @@ def test_a_follower_takes_what_is_offered_until_enough_is_unfinished() -> None:
             time.sleep(0.001)
     assert len(threads) == 2
     assert {*threads} - {threading.get_ident()} == {threads[0]}
+
+
+def test_one_that_may_not_get_ahead_takes_nothing_while_it_is_busy() -> None:
+    gate = threading.Event()
+    with Follower(ahead=1) as follower:
+        assert follower.offer(partial(gate.wait, 10))
+        assert not follower.offer(gate.set)
+        gate.set()
+
+
+def test_an_interrupt_while_it_starts_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+    original = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        original(thread)
+        started.append(thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt), Follower():
+        pass
+    started[0].join(10)
+    assert not started[0].is_alive()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("waits", [True, False])
+def test_one_that_has_no_memory_to_tell_its_end_is_not_waited_for(waits: bool) -> None:
+    class NoMemory:
+        """A queue that nothing can be put into."""
+
+        def __init__(self, queue: SimpleQueue[BaseException | None]) -> None:
+            self.qsize, self.get = queue.qsize, queue.get
+
+        def put(self, end: BaseException | None) -> None:
+            raise MemoryError
+
+    def run() -> None:
+        with Follower() as follower:
+            follower._ends = NoMemory(follower._ends)  # type: ignore[assignment]
+            follower.do(partial(time.sleep, 0))
+            if waits:
+                follower.wait()
+
+    with pytest.raises(MemoryError):
+        run()
 
 
 def failing(kind: type[BaseException]) -> None:

@@ -131,7 +131,9 @@ class TestBytes:
     @pytest.mark.parametrize("delay", [0, 0.001, 0.02])
     def test_a_slow_follower_still_turns_and_compares_what_was_read(self, tmp_path: Path, delay: float) -> None:
         """Nothing is read, or turned, into a buffer that it has not done its work with yet."""
-        arrays = {f"{kind}{number}": random(1700, 900) for number in range(3) for kind in ("copied", "turned")}
+        # Another's values would be seen.
+        names = [f"{kind}{number}" for number in range(3) for kind in ("copied", "turned")]
+        arrays = {name: (factor + 2) * random(1700, 900) for factor, name in enumerate(names)}
         write_v2(tmp_path / "m", arrays)
         moves = tuple(
             move(name, array.shape, Operation.TRANSPOSE if name.startswith("turned") else Operation.COPY)

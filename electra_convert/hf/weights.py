@@ -76,7 +76,8 @@ def write_weights(
     header = encode_header(ordered)
     total = len(header) + sum(tensor.nbytes for tensor in ordered)
     meter = Meter(progress, total, "writing")
-    with Follower() as disk, _NewFile(path, total, disk) as file, _ReadBack(path) as back:
+    # One fsync at a time: a second would bring to the disk what `synced` does while other work is done.
+    with Follower(ahead=1) as disk, _NewFile(path, total, disk) as file, _ReadBack(path) as back:
         for name, piece in _file_pieces(header, ordered, pieces):
             file.write(piece)
             follower.do(partial(back.compare, name, piece))
