@@ -95,7 +95,7 @@ def throughput(base: Path, size: str, count: int, runs: int) -> None:
     steady: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(runs):
         for jobs in (1, 2):
-            wall, cpu, lines = run(zoo, base / "out", jobs=jobs)
+            wall, cpu, lines = run(zoo, base / "out", jobs=jobs, verify=True)
             assert [line["status"] for line in lines] == ["converted"] * count, lines
             walls[jobs].append(wall)
             steady[jobs].append(once_started(lines, jobs))
@@ -118,22 +118,22 @@ def again(base: Path, zoo: Path) -> None:
         print(f"{told:10} {wall:6.2f} s   exit code {done.returncode}   {dict(counts)}")
 
 
-def thousand(base: Path, count: int, verify: bool | None) -> None:
+def thousand(base: Path, count: int, verify: bool) -> None:
     zoo = write_zoo(base / "zoo", write_model(base / "model", "tiny"), count)
     for told in ("converted", "up to date"):
         wall, _, lines = run(zoo, base / "out", jobs=2, verify=verify)
         assert {line["status"] for line in lines} == {told}
         print(f"{told}: {count} in {wall:.1f} s")
-        before = 0.0
-        for start in range(0, count, count // 10):
-            part = lines[start : start + count // 10]
+        before, step = 0.0, max(1, count // 10)
+        for start in range(0, count, step):
+            part = lines[start : start + step]
             each = (part[-1]["at"] - before) / len(part)
             before = part[-1]["at"]
             worker, own = max(line["worker"] or 0 for line in part) / MB, part[-1]["batch"] / MB
             print(f"  {start + len(part):5}  {each:.4f} s an item   workers {worker:6.1f} MB   batch {own:5.1f} MB")
 
 
-def growth(base: Path, verify: bool | None) -> None:
+def growth(base: Path, verify: bool) -> None:
     counts, jobs = [10, 100, 1000], 2
     model = write_model(base / "model", "tiny")
     each, workers, own = [], [], []
@@ -147,7 +147,7 @@ def growth(base: Path, verify: bool | None) -> None:
         figures = f"{each[-1]:.3f} s an item once started  worker {workers[-1]:6.1f} MB  batch {own[-1]:5.1f} MB"
         print(f"{count:5}  {wall:7.2f} s  {figures}", flush=True)
     labels = [f"{count:,}" for count in counts]
-    told = "two jobs, no proofs" if verify is False else "two jobs, every proof made"
+    told = "two jobs, every proof made" if verify else "two jobs, no proofs"
     memory = {"a worker": workers, "the batch itself": own}
     panels = [
         Panel("seconds a checkpoint, once started", counts, labels, {told: each}),
@@ -176,9 +176,9 @@ def main() -> None:
         elif arguments.what == "again":
             again(Path(temporary), arguments.zoo.resolve())
         elif arguments.what == "growth":
-            growth(Path(temporary), False if arguments.no_verify else None)
+            growth(Path(temporary), not arguments.no_verify)
         else:
-            thousand(Path(temporary), arguments.count or 1000, False if arguments.no_verify else None)
+            thousand(Path(temporary), arguments.count or 1000, not arguments.no_verify)
 
 
 if __name__ == "__main__":

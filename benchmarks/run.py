@@ -43,7 +43,7 @@ PEER, TENSORFLOW = "transformers 4.57.6", "TensorFlow's reader"
 CP, CP_SYNC, CP_CHECKPOINT = "cp of the output", "cp + fsync of the output", "cp + fsync of the checkpoint"
 BARE, START, HELP, INSPECT = "bare interpreter", "import numpy, click", "--help", "inspect"
 
-# They run for so long that the memory they get at first does not count; what others need is kept for them meanwhile.
+# They run for so long that the memory they get at first counts for little; what others need is kept for them meanwhile.
 LONG = {VERIFIED, TENSORFLOW, PEER}
 
 # Above this, memory does not hold the files anyway.
@@ -186,6 +186,7 @@ def grow(folder: Path, rounds: int) -> list[dict[str, Any]]:
         for _ in range(rounds):
             bench.round()
         measured.append(bench.figures())
+        print(table(measured[-1]), flush=True)
         for made in (bench.checkpoint, bench.output, bench.target):
             shutil.rmtree(made, ignore_errors=True)
     return measured
@@ -196,10 +197,10 @@ def growth_panels(results: Sequence[dict[str, Any]]) -> list[Panel]:
     outputs = [result["output_bytes"] for result in results]
     labels = [f"{size / 1e9:.3g} GB" for size in outputs]
 
-    def per_gb(contender: str, less: str) -> list[float]:
+    def per_gb(contender: str, less: str | None = None) -> list[float]:
         found = [result["contenders"] for result in results]
         return [
-            (one[contender]["seconds"] - one[less]["seconds"]) / (size / 1e9)
+            (one[contender]["seconds"] - (one[less]["seconds"] if less else 0)) / (size / 1e9)
             for one, size in zip(found, outputs, strict=True)
         ]
 
@@ -209,7 +210,7 @@ def growth_panels(results: Sequence[dict[str, Any]]) -> list[Panel]:
             "seconds a GB of output, without start-up",
             outputs,
             labels,
-            {FULL: per_gb(FULL, START), CP_SYNC: per_gb(CP_SYNC, BARE)},
+            {FULL: per_gb(FULL, START), CP_SYNC: per_gb(CP_SYNC)},
         ),
         Panel("memory above the bare interpreter, MB", outputs, labels, {FULL: memory}),
     ]
@@ -223,24 +224,25 @@ def main() -> None:
     parser.add_argument("--restored", action="append_const", dest="more", const=RESTORED, help="also the way back")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--peer", type=Path, help="virtual environment of transformers' old conversion")
-    parser.add_argument("--folder", type=Path, help="where checkpoints are made, and stay")
+    parser.add_argument("--folder", type=Path, help="where checkpoints are made, and stay (but for --growth)")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--growth", action="store_true", help="time and memory over model size, up to 10 x large")
     words = parser.parse_args()
     # As pip leaves an installed package; the first round would measure the compiler else.
     compileall.compile_dir(Path(electra_convert.__file__).parent, quiet=1)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = words.folder or Path(temporary)
-        results = measure(words, folder) if not words.growth else grow(folder, words.rounds)
-        for result in results if words.growth else ():
-            print(table(result))
+    if words.folder:
+        words.folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=words.folder if words.growth else None) as temporary:
         if words.growth:
+            results = grow(Path(temporary), words.rounds)
             write_plot(HERE / "growth_models.svg", growth_panels(results))
+        else:
+            results = measure(words, words.folder or Path(temporary))
     if words.json:
         words.json.write_text(json.dumps(results, indent=2) + "\n")
 
 
-def measure(words: argparse.Namespace, folder: Path) -> Sequence[dict[str, Any]]:
+def measure(words: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     """Measure the sizes that were asked for, and print each when it is done."""
     peer = require_peer(words.peer) if words.peer else None
     results = []
