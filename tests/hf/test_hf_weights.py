@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -320,6 +321,26 @@ class TestFullDisk:
         write(tmp_path / "w", specs(arrays), whole(arrays))
         assert sizes
         assert sizes[0] < 10 * PIECE
+
+    def test_while_the_disk_is_busy_no_more_is_asked_of_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What is left is brought there by `synced`, while other things are done."""
+        all_written = threading.Event()
+        calls = []
+
+        def slow(descriptor: int) -> None:
+            calls.append(descriptor)
+            all_written.wait(10)
+
+        def pieces(tensor: TensorSpec) -> Iterator[np.ndarray]:
+            yield from [np.zeros(PIECE, np.uint8)] * 10
+            all_written.set()
+
+        monkeypatch.setattr(weights_module, "SYNCED_AT_ONCE", PIECE)
+        monkeypatch.setattr(os, "fsync", slow)
+        write(tmp_path / "w", [TensorSpec("x", "uint8", (10 * PIECE,))], pieces)
+        assert len(calls) == 1
 
     def test_what_goes_wrong_while_the_disk_is_waited_for_is_told_first(self, tmp_path: Path) -> None:
         write(tmp_path / "w", [], lambda tensor: [])
